@@ -1,0 +1,67 @@
+"""What each inference earned in all: the ``attributed`` rows of a batch.
+
+>>> # settled: the watermark has passed event_time + the longest window of its use case + allowed lateness
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from attribution.in_force import RulesInForce
+from attribution.money import INT, Bools, decimals
+from schemas.events import Kind
+
+_FIGURES = (
+    "outcome_count",
+    "conversion_value",
+    "time_saved_value",
+    "time_saved_seconds",
+    "attributed_value",
+    "reversed_value",
+)
+
+
+def earned_per_inference(credits: pl.DataFrame) -> pl.DataFrame:
+    """Sums of standing credits per ``inference`` row number: Int128 units, and ``outcome_count``."""
+    value, seconds, is_conversion = pl.col("value"), pl.col("seconds"), pl.col("kind") == Kind.CONVERSION.value
+    zero = pl.lit(0, dtype=INT)
+    return (
+        credits.lazy()
+        .select(
+            "inference",
+            pl.when(is_conversion).then(value.to_physical()).otherwise(zero).alias("conversion_value"),
+            pl.when(is_conversion).then(zero).otherwise(value.to_physical()).alias("time_saved_value"),
+            seconds.to_physical().fill_null(0).alias("time_saved_seconds"),
+            value.to_physical().alias("attributed_value"),
+            pl.col("reversed_value").to_physical(),
+        )
+        .group_by("inference")
+        .agg(pl.len().cast(pl.Int64).alias("outcome_count"), pl.col(_FIGURES[1:]).sum())
+        .collect()
+    )
+
+
+class Settlement:
+    """Figures per inference row, gathered slice by slice: most inferences earned nothing and share one zero row."""
+
+    def __init__(self, credits: pl.DataFrame, inference_count: int) -> None:
+        sums = earned_per_inference(credits)
+        figures = sums.select(
+            pl.col("outcome_count"), *(decimals(sums[name]).alias(name) for name in _FIGURES[1:])
+        )
+        nothing = pl.DataFrame({name: [0] for name in _FIGURES}).cast(dict(figures.schema))  # type: ignore[arg-type]
+        self._figures = pl.concat([figures, nothing])
+        self._row = np.full(inference_count, sums.height, dtype=np.uint32)
+        self._row[sums["inference"].to_numpy()] = np.arange(sums.height, dtype=np.uint32)
+
+    def figures(self, rows: pl.Series) -> pl.DataFrame:
+        """The figures of some inferences, by row number."""
+        return self._figures[self._row[rows.to_numpy()]]
+
+
+def is_settled(inferences: pl.DataFrame, in_force: RulesInForce, allowed_lateness_us: int, watermark_us: int) -> Bools:
+    """Per inference: the watermark is greater than event_time + L + allowed lateness."""
+    time = inferences["event_time"].to_physical().to_numpy()
+    late = in_force.late_us[in_force.segments(inferences["use_case"], time)]
+    return time + late + allowed_lateness_us < watermark_us

@@ -1,0 +1,131 @@
+"""Blocks of records → canonical events and dead letters.
+
+**Bulk where it is proven, strict everywhere else.** A mapping reads a block; the canonical one reads JSON Lines
+(``json_block``) or Parquet rows (``parquet_rows``) column by column, checks the columns (``columns``), and hands
+every row in doubt, as bytes, to ``strict_record``, which alone accepts or refuses it. So the result is the
+strict decoder's, record by record, at the speed of columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from schemas.events import SOURCE_COLUMNS, WORD, Kind, canonical_columns
+from schemas.outputs import DEAD_LETTERS
+from streams.columns import Longs, Reading, to_canonical
+from streams.json_block import read_json
+from streams.parquet_rows import read_rows
+from streams.strict_record import Limits, Record, Refused, decode_record
+
+__all__ = ["MAPPINGS", "Block", "Decoded", "Limits", "decode"]
+
+_DEAD_LETTERS = {name: dtype for name, dtype in DEAD_LETTERS.items() if name != "commit_id"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Raw records of one partition, in order, with where they were read.
+
+    data: JSON Lines, or rows of a Parquet file. first_offset: the position of the first record; blank lines
+    have none. file: empty for a source without files.
+    """
+
+    topic: str
+    partition: int
+    file: str
+    first_offset: int
+    data: bytes | pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Every record of a block: accepted, refused, or without an event under its mapping.
+
+    events: ``canonical_columns(kind)`` + ``SOURCE_COLUMNS``, in record order, duplicates included.
+    dead_letters: ``DEAD_LETTERS`` without ``commit_id``, in record order.
+    read = events + dead_letters + ignored.
+    """
+
+    events: pl.DataFrame
+    dead_letters: pl.DataFrame
+    read: int
+    ignored: int
+
+
+def decode(block: Block, kind: Kind, limits: Limits, mapping: str = "canonical") -> Decoded:
+    """Decodes and validates one block; never raises for what a record holds. mapping: a key of ``MAPPINGS``."""
+    return MAPPINGS[mapping](block, kind, limits)
+
+
+def _decode_canonical(block: Block, kind: Kind, limits: Limits) -> Decoded:
+    reading = _read(block.data, kind, limits)
+    columns, doubt = to_canonical(reading.frame, kind, latest_us=limits.latest_us)
+    doubt = doubt | reading.doubt
+    sure = ~doubt
+    records = np.arange(reading.frame.height) if reading.records is None else reading.records
+    if doubt.any():
+        columns, records = columns.filter(sure), records[sure.to_numpy()]
+    events = _located(columns, records, block)
+    one_by_one = _decode_one_by_one(reading, records, kind, limits)
+    accepted = {number: record for number, (record, _) in one_by_one.items() if not isinstance(record, Refused)}
+    refused = {number: (record, raw) for number, (record, raw) in one_by_one.items() if isinstance(record, Refused)}
+    if accepted:
+        more = _frame(list(accepted.values()), canonical_columns(kind))
+        events = pl.concat([events, _located(more, np.array(list(accepted)), block)]).sort("source_offset")
+    return Decoded(events, _dead_letters(refused, block), reading.read, ignored=0)
+
+
+#: The seam between what producers emit and canonical events: bytes → mapping → canonical columns.
+MAPPINGS: dict[str, Callable[[Block, Kind, Limits], Decoded]] = {"canonical": _decode_canonical}
+
+
+def _read(data: bytes | pl.DataFrame, kind: Kind, limits: Limits) -> Reading:
+    if isinstance(data, bytes):
+        return read_json(data, kind, max_record_bytes=limits.max_record_bytes)
+    return read_rows(data, kind, max_record_bytes=limits.max_record_bytes)
+
+
+def _decode_one_by_one(
+    reading: Reading, proven: Longs, kind: Kind, limits: Limits
+) -> dict[int, tuple[Record | Refused, bytes]]:
+    """Every record that is not proven, by number, with its bytes. A loop, for it is the strict decoder's."""
+    if len(proven) == reading.read:
+        return {}
+    rest = np.ones(reading.read, dtype=np.bool_)
+    rest[proven] = False
+    numbers = np.flatnonzero(rest)
+    raws = reading.raw(numbers)
+    return {number: (decode_record(raw, kind, limits), raw) for number, raw in zip(numbers.tolist(), raws, strict=True)}
+
+
+def _frame(records: list[Record], columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [pl.Series(name, [record[name] for record in records], dtype=dtype) for name, dtype in columns.items()]
+    )
+
+
+def _dead_letters(refused: dict[int, tuple[Refused, bytes]], block: Block) -> pl.DataFrame:
+    letters: list[Record] = [{"reason": letter.reason.value, "detail": letter.detail} for letter, _ in refused.values()]
+    columns = _frame(letters, {"reason": WORD, "detail": pl.String()}).with_columns(
+        record_key=pl.lit(None, dtype=pl.Binary),
+        record_value=pl.Series([raw for _, raw in refused.values()], dtype=pl.Binary),
+    )
+    return _located(columns, np.array(list(refused), dtype=np.int64), block).select(*_DEAD_LETTERS)
+
+
+def _located(frame: pl.DataFrame, records: Longs, block: Block) -> pl.DataFrame:
+    """With the source columns; records: their numbers within the block."""
+    return frame.with_columns(
+        _constant("source_topic", block.topic, len(records)),
+        _constant("source_partition", block.partition, len(records)),
+        pl.Series("source_offset", records + block.first_offset, dtype=pl.Int64),
+        _constant("source_file", block.file, len(records)),
+    )
+
+
+def _constant(name: str, value: str | int, length: int) -> pl.Series:
+    return pl.Series(name, [value], dtype=SOURCE_COLUMNS[name]).new_from_index(0, length)
