@@ -96,7 +96,9 @@ def attribute(
     compiled = policy.compiled()
     ledger = attribute_batch(kept_inferences.events, kept_outcomes.events, kept_reversals.events, compiled)
     newest = max((_newest(frame) for frame in (*frames.values(), outcomes)), default=0)
-    attributed = attributed_rows(kept_inferences.events, ledger, compiled, parse_duration(allowed_lateness), newest)
+    figures = Settlement(ledger.credits, kept_inferences.events.height).all()
+    lateness = parse_duration(allowed_lateness)
+    attributed = attributed_rows(kept_inferences.events, figures, compiled, lateness, newest)
     conflicting = {
         Kind.INFERENCE: kept_inferences.conflicting,
         Kind.REVERSAL: kept_reversals.conflicting,
@@ -132,28 +134,19 @@ def attribute_batch(
 
 
 def attributed_rows(
-    inferences: pl.DataFrame, ledger: Ledger, compiled: CompiledPolicy, allowed_lateness_us: int, watermark_us: int
-) -> pl.DataFrame:
-    """One ``attributed`` row per inference, open ones too, without ``sign`` and ``commit_id``."""
-    settlement = Settlement(ledger.credits, inferences.height)
-    return _attributed(inferences, settlement, compiled, allowed_lateness_us, watermark_us)
-
-
-def _attributed(
     inferences: pl.DataFrame,
-    settlement: Settlement,
+    figures: pl.DataFrame,
     compiled: CompiledPolicy,
     allowed_lateness_us: int,
     watermark_us: int,
 ) -> pl.DataFrame:
-    rows = pl.int_range(inferences.height, dtype=pl.UInt32, eager=True)
+    """``attributed`` rows, open ones too, without ``sign`` and ``commit_id``; figures: from ``Settlement``, row by row."""
     settled = is_settled(inferences, compiled.in_force, allowed_lateness_us, watermark_us)
     frame = inferences.select(
         "inference_id", "event_time", "use_case", "model", "model_version", "endpoint", "provider", "arm"
-    ).hstack(settlement.figures(rows).get_columns())
+    ).hstack(figures.get_columns())
     frame = frame.with_columns(
-        constant(compiled.policy.base_currency, frame.height).alias("currency"),
-        pl.Series("settled", settled),
+        constant(compiled.policy.base_currency, frame.height).alias("currency"), pl.Series("settled", settled)
     )
     return frame.select(name for name in ATTRIBUTED if name not in ("sign", "commit_id"))
 

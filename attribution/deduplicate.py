@@ -31,8 +31,11 @@ def deduplicate(events: pl.DataFrame, id_column: str, content: list[str]) -> Ded
     if hashes.n_unique() == events.height:
         return Deduplicated(events, events.clear(), events.clear())
     suspects = np.flatnonzero(hashes.is_duplicated().to_numpy()).astype(np.uint32)
-    order = [pl.col(name).cast(pl.String) if name in ("source_topic", "source_file") else pl.col(name)
-             for name in READ_ORDER if name in events.columns]
+    order = [
+        pl.col(name).cast(pl.String) if name in ("source_topic", "source_file") else pl.col(name)
+        for name in READ_ORDER
+        if name in events.columns
+    ]
     candidates = events[suspects].with_columns(pl.Series("__row", suspects))
     ranked = candidates.sort(id_column, *order, "__row")
     is_first = (ranked[id_column] != ranked[id_column].shift(1)).fill_null(True)

@@ -1,7 +1,4 @@
-"""What each inference earned in all: the ``attributed`` rows of a batch.
-
->>> # settled: the watermark has passed event_time + the longest window of its use case + allowed lateness
-"""
+"""What each inference earned in all: the figures of ``attributed``, and when an inference has settled."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from attribution.in_force import RulesInForce
-from attribution.money import INT, Bools, decimals
+from attribution.money import INT, Bools, Int64s, decimals
 from schemas.events import Kind
 
 _FIGURES = (
@@ -47,17 +44,19 @@ class Settlement:
 
     def __init__(self, credits: pl.DataFrame, inference_count: int) -> None:
         sums = earned_per_inference(credits)
-        figures = sums.select(
-            pl.col("outcome_count"), *(decimals(sums[name]).alias(name) for name in _FIGURES[1:])
-        )
+        figures = sums.select(pl.col("outcome_count"), *(decimals(sums[name]).alias(name) for name in _FIGURES[1:]))
         nothing = pl.DataFrame({name: [0] for name in _FIGURES}).cast(dict(figures.schema))  # type: ignore[arg-type]
         self._figures = pl.concat([figures, nothing])
         self._row = np.full(inference_count, sums.height, dtype=np.uint32)
         self._row[sums["inference"].to_numpy()] = np.arange(sums.height, dtype=np.uint32)
 
-    def figures(self, rows: pl.Series) -> pl.DataFrame:
+    def all(self) -> pl.DataFrame:
+        """The figures of every inference, in order."""
+        return self._figures[self._row]
+
+    def rows(self, rows: slice | Int64s) -> pl.DataFrame:
         """The figures of some inferences, by row number."""
-        return self._figures[self._row[rows.to_numpy()]]
+        return self._figures[self._row[rows]]
 
 
 def is_settled(inferences: pl.DataFrame, in_force: RulesInForce, allowed_lateness_us: int, watermark_us: int) -> Bools:

@@ -97,7 +97,9 @@ _SECONDS_MAX = Decimal(10) ** 9
 
 
 def _seconds(name: str, doc: str, *, signed: bool) -> Field:
-    return Field(name, Type.DECIMAL, doc, low=-_SECONDS_MAX if signed else Decimal(0), high=_SECONDS_MAX, low_open=signed)
+    return Field(
+        name, Type.DECIMAL, doc, low=-_SECONDS_MAX if signed else Decimal(0), high=_SECONDS_MAX, low_open=signed
+    )
 
 
 _EVENT_ID = Field("event_id", Type.ID, "Unique over conversions and time-saved events together.", required=True)
@@ -116,12 +118,20 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     Kind.INFERENCE: (
         Field("inference_id", Type.ID, "Identifies the inference; outcomes name it.", required=True),
         _EVENT_TIME,
-        Field("use_case", Type.WORD, "What the inference was for; selects the rule file.", required=True, not_empty=True),
+        Field(
+            "use_case", Type.WORD, "What the inference was for; selects the rule file.", required=True, not_empty=True
+        ),
         Field("model", Type.WORD, "The model asked for.", required=True, not_empty=True),
         Field("model_version", Type.WORD, "The model that answered."),
         Field("endpoint", Type.WORD, "Where it was served."),
         Field("provider", Type.WORD, "Who served it."),
-        Field("status", Type.CHOICE, "A failed inference costs and earns nothing.", choices=("served", "failed"), default="served"),
+        Field(
+            "status",
+            Type.CHOICE,
+            "A failed inference costs and earns nothing.",
+            choices=("served", "failed"),
+            default="served",
+        ),
         Field("arm", Type.WORD, "Experiment arm: treatment, holdout or any name."),
         Field("input_tokens", Type.COUNT, "All input tokens, cached ones included."),
         Field("cached_input_tokens", Type.COUNT, "The part of the input read from a cache."),
@@ -195,5 +205,9 @@ def canonical_columns(kind: Kind) -> dict[str, pl.DataType]:
 OUTCOME_COLUMNS: dict[str, pl.DataType] = {
     "event_id": pl.String(),
     "kind": WORD,
-    **{k: v for k, v in (canonical_columns(Kind.CONVERSION) | canonical_columns(Kind.TIME_SAVED)).items() if k != "event_id"},
+    **{
+        k: v
+        for k, v in (canonical_columns(Kind.CONVERSION) | canonical_columns(Kind.TIME_SAVED)).items()
+        if k != "event_id"
+    },
 }

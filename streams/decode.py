@@ -21,7 +21,7 @@ from streams.json_block import read_json
 from streams.parquet_rows import read_rows
 from streams.strict_record import Limits, Record, Refused, decode_record
 
-__all__ = ["MAPPINGS", "Block", "Decoded", "Limits", "decode"]
+__all__ = ["MAPPINGS", "Block", "Decoded", "Limits", "decode", "raw_records"]
 
 _DEAD_LETTERS = {name: dtype for name, dtype in DEAD_LETTERS.items() if name != "commit_id"}
 
@@ -59,6 +59,13 @@ class Decoded:
 def decode(block: Block, kind: Kind, limits: Limits, mapping: str = "canonical") -> Decoded:
     """Decodes and validates one block; never raises for what a record holds. mapping: a key of ``MAPPINGS``."""
     return MAPPINGS[mapping](block, kind, limits)
+
+
+def raw_records(block: Block, kind: Kind, limits: Limits, numbers: Longs) -> list[tuple[int, bytes]]:
+    """Those of some records (by number within the block) that the block holds, each with its bytes."""
+    reading = _read(block.data, kind, limits)
+    held = numbers[numbers < reading.read]
+    return list(zip(held.tolist(), reading.raw(held), strict=True))
 
 
 def _decode_canonical(block: Block, kind: Kind, limits: Limits) -> Decoded:

@@ -38,6 +38,9 @@ _HAS_SUSPECT_ESCAPE = re.compile(rb"\\u" + _SUSPECT)
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u" + _SUSPECT + rb")|.)", re.DOTALL
 )
+_ESCAPED_BACKSLASH = rb"\\(?:\\|u005[cC])"
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
+_BREAKS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _TEXTS_DECODER = msgspec.json.Decoder(list[dict[str, str]])
 _TEXTS_ENCODER = msgspec.json.Encoder(order="sorted")
 #: A failing part is halved until it is this small; then its lines go to the strict decoder.
@@ -180,7 +183,7 @@ def _prove(frame: pl.DataFrame, lines: Lines, kind: Kind) -> _Read:
                 masks.append(column.is_in(words) if words else None)
             case Type.TEXTS:
                 other = _rows(_search(_NOT_AN_OBJECT % field.name.encode(), lines), frame.height)
-                texts, doubt = _canonical_texts(column, other)
+                texts, doubt = _canonical_texts(column, other, lines)
                 columns.append(texts)
                 masks.append(doubt)
     masks.append(_rows(np.concatenate(suspects), frame.height))
@@ -232,18 +235,30 @@ def _rows(records: Longs, length: int) -> Mask:
 # --- attributes -------------------------------------------------------------------------------------------
 
 
-def _canonical_texts(column: pl.Series, other: Mask) -> tuple[pl.Series, Mask]:
+def _canonical_texts(column: pl.Series, other: Mask, lines: Lines) -> tuple[pl.Series, Mask]:
     """Objects as polars writes them into text → (canonical JSON text, null for ``{}``; doubt).
 
-    polars writes ``{"k": "v"}`` without escaping backslashes and control characters, so a text with either could
-    be read in two ways and is in doubt; any other is the JSON it looks like. other: rows that hold no object.
+    polars writes ``{"k": "v"}`` and escapes quotation marks, but neither backslashes nor control characters. So a
+    text is JSON once its line breaks and tabs are escaped, unless it holds another control character, or a
+    backslash in a record that had an escaped one. other: rows that hold no object.
     """
     given = column.is_not_null() & (column != "{}")
-    doubt = other | (given & column.str.contains(r"[\\\x00-\x1f]").fill_null(False))
+    doubt = other | (given & column.str.contains(_CONTROL))
+    backslash = column.str.contains("\\", literal=True)
+    if backslash.any():
+        doubt |= backslash & _rows(_search(_ESCAPED_BACKSLASH, lines), len(column))
+    doubt = doubt.fill_null(False)
     rows = (given & ~doubt).arg_true()
-    written, proven = _canonical_json(column.gather(rows))
+    written, proven = _canonical_json(_with_breaks_escaped(column.gather(rows)))
     canonical = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, len(column))
     return canonical.scatter(rows, written), doubt.scatter(rows, doubt.gather(rows) | ~proven)
+
+
+def _with_breaks_escaped(texts: pl.Series) -> pl.Series:
+    for character, escape in _BREAKS.items():
+        if texts.str.contains(character, literal=True).any():
+            texts = texts.str.replace_all(character, escape, literal=True)
+    return texts
 
 
 def _canonical_json(texts: pl.Series) -> tuple[pl.Series, Mask]:

@@ -81,9 +81,7 @@ def write_table(
 
     days: per row; rows_of: the table's rows of one day, so that wide tables are never whole in memory.
     """
-    written = [
-        _write_file(table, rows_of(part), part.day, folder, name) for part in day_slices(days)
-    ]
+    written = [_write_file(table, rows_of(part), part.day, folder, name) for part in day_slices(days)]
     return written or [_write_file(table, pl.DataFrame(schema=TABLES[table]), _EPOCH, folder, name)]
 
 

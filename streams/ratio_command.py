@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -78,7 +78,7 @@ def run_ratio(out: Path, options: RatioOptions) -> str:
     period = None if options.period is None else _word("--period", options.period, PERIODS)
     from_day, to_day = _day("--from", options.from_), _day("--to", options.to)
     cost_file = CostFile() if options.costs is None else load_cost_file(options.costs)
-    as_of = None if options.as_of is None else _moment("--as-of", options.as_of)
+    as_of = None if options.as_of is None else parse_moment("--as-of", options.as_of)
     try:
         manifest = _manifest(out)
         commit = _commit(out, manifest, as_of)
@@ -133,18 +133,6 @@ def _day(option: str, text: str | None) -> date | None:
         except ValueError:
             pass
     raise setting_error(option, expected="a date such as 2026-03-01", got=text)
-
-
-def _moment(option: str, text: str) -> datetime:
-    """A date (its first moment, UTC) or an RFC 3339 time."""
-    is_date = re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII)
-    is_time = re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})", text, re.ASCII)
-    if is_date or is_time:
-        try:
-            return datetime.fromisoformat(f"{text}T00:00:00Z" if is_date else text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
-    raise setting_error(option, expected="a date or a time with an offset such as 2026-03-10T00:00:00Z", got=text)
 
 
 def _refuse_empty_range(view: View, options: RatioOptions) -> None:

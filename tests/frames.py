@@ -14,14 +14,13 @@ from attribution.deduplicate import deduplicate
 from attribution.engine import Ledger, Policy
 from attribution.money import decimals
 from attribution.rules import Rule, Rules
-from attribution.windows import DAY_US
+from attribution.settle import Settlement
 from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, TIME, WORD, Kind, canonical_columns
 from tests.cases import Case
 
 Row = dict[str, Any]
 LISTS = {"inferences": Kind.INFERENCE, "conversions": Kind.CONVERSION, "time_saved": Kind.TIME_SAVED}
 LISTS |= {"reversals": Kind.REVERSAL}
-_SCALES = {9: "9", 12: "12"}
 
 
 def frame(events: Iterable[Mapping[str, Any]], kind: Kind) -> pl.DataFrame:
@@ -38,13 +37,15 @@ def frame(events: Iterable[Mapping[str, Any]], kind: Kind) -> pl.DataFrame:
             strict=True,
         )
     ):
-        columns.append(pl.Series(name, [position[place] for position in positions], dtype=pl.String if dtype == WORD else dtype).cast(dtype))
+        columns.append(
+            pl.Series(
+                name, [position[place] for position in positions], dtype=pl.String if dtype == WORD else dtype
+            ).cast(dtype)
+        )
     result = pl.DataFrame(columns).select(*canonical_columns(kind), *SOURCE_COLUMNS)
     if kind is Kind.INFERENCE:
         return result.with_columns(pl.col("status").fill_null("served"))
     if kind is Kind.CONVERSION:
-        one = pl.Series("quantity", [None], dtype=pl.Int128)
-        del one
         return result.with_columns(pl.col("quantity").fill_null(pl.lit("1").cast(pl.Decimal(38, 9))))
     return result
 
@@ -61,17 +62,13 @@ def _value(event: Mapping[str, Any], name: str) -> Any:
 
 def _column(name: str, dtype: pl.DataType, values: list[Any]) -> pl.Series:
     if isinstance(dtype, pl.Decimal):
-        texts = [None if v is None else _signed(v, dtype.scale) for v in values]
+        texts = [None if v is None else decimal_text(v, dtype.scale) for v in values]
         return pl.Series(name, texts, dtype=pl.String).cast(dtype)
     if dtype == TIME:
         return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
     if dtype == WORD:
         return pl.Series(name, values, dtype=pl.String).cast(dtype)
     return pl.Series(name, values, dtype=dtype)
-
-
-def _signed(units: int, places: int) -> str:
-    return decimal_text(units, places)
 
 
 def rules(case: Case) -> Rules:
@@ -112,9 +109,7 @@ def policy(case: Case) -> Policy:
         }
     )
     settings = case.settings
-    return Policy(
-        rules(case), fx, settings["base_currency"], settings["reversal_window"], settings["fx_max_age"]
-    )
+    return Policy(rules(case), fx, settings["base_currency"], settings["reversal_window"], settings["fx_max_age"])
 
 
 def run_kernel(case: Case) -> tuple[list[Row], list[Row], list[Row], int, int]:
@@ -133,10 +128,9 @@ def run_kernel(case: Case) -> tuple[list[Row], list[Row], list[Row], int, int]:
     ]
     compiled = policy(case).compiled()
     ledger: Ledger = attribute_batch(kept[0].events, kept[1].events, kept[2].events, compiled)
-    newest = max(
-        (event["event_time"] for name in LISTS for event in getattr(case, name)), default=0
-    )
-    attributed = attributed_rows(kept[0].events, ledger, compiled, case.settings["allowed_lateness"], newest)
+    newest = max((event["event_time"] for name in LISTS for event in getattr(case, name)), default=0)
+    figures = Settlement(ledger.credits, kept[0].events.height).all()
+    attributed = attributed_rows(kept[0].events, figures, compiled, case.settings["allowed_lateness"], newest)
     return (
         plain(ledger.credits.drop("inference"), "outcome_id", "inference_id"),
         plain(ledger.unattributed, "outcome_id", "inference_id", "reversal_id", "reason"),
@@ -149,7 +143,9 @@ def run_kernel(case: Case) -> tuple[list[Row], list[Row], list[Row], int, int]:
 def plain(table: pl.DataFrame, *key: str) -> list[Row]:
     """Rows with money in units and times in µs, by key with null first, and the ledger columns of a replay."""
     units = [
-        pl.col(name).to_physical() for name, dtype in table.schema.items() if isinstance(dtype, (pl.Decimal, pl.Datetime))
+        pl.col(name).to_physical()
+        for name, dtype in table.schema.items()
+        if isinstance(dtype, (pl.Decimal, pl.Datetime))
     ]
     rows = table.with_columns(units).sort([pl.col(k).cast(pl.String) for k in key]).to_dicts()
     return [row | {"sign": 1, "commit_id": 0} for row in rows]

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import FIELDS, INFERENCE_IDS_MAX, SOURCE_COLUMNS, Field, Kind, Type, canonical_columns
+from schemas.events import FIELDS, SOURCE_COLUMNS, Kind, canonical_columns
 from schemas.outputs import DEAD_LETTERS
 from streams import json_block
-from streams.columns import times_us
 from streams.decode import Block, Decoded, Limits, decode
-from streams.strict_record import Refused, canonical_texts, decode_record
+from streams.strict_record import Refused, decode_record
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-LIMITS = Limits(
-    max_record_bytes=50_000, max_future_skew_us=300_000_000, now_us=int(NOW.timestamp()) * 1_000_000
-)
+LIMITS = Limits(max_record_bytes=50_000, max_future_skew_us=300_000_000, now_us=int(NOW.timestamp()) * 1_000_000)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TIME = '"2026-03-01T12:00:00Z"'
@@ -96,13 +91,13 @@ def _both_proofs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 #: What may stand where a value is due, as JSON text (or what is no JSON at all).
 TOKENS = [
-    'null true false 0 -0 -0.0 1 17 -1 1.0 1.5 1e0 1E3 1e-7 1e400 -1e400 1e22 5e-324 19.99 0.1 123456789012345678',
-    '9007199254740991 9007199254740992 9223372036854775807 9223372036854775808 18446744073709551616 -9223372036854775809',
+    "null true false 0 -0 -0.0 1 17 -1 1.0 1.5 1e0 1E3 1e-7 1e400 -1e400 1e22 5e-324 19.99 0.1 123456789012345678",
+    "9007199254740991 9007199254740992 9223372036854775807 9223372036854775808 18446744073709551616 -9223372036854775809",
     f'[18446744073709551616] {"9" * 38} {"9" * 39} -{"9" * 38} {"9" * 60} {"9" * 400} "{"9" * 60}" "Static(1)"',
     f'0.{"1" * 40} {"1" * 11}.{"5" * 30} "{"1" * 11}.{"5" * 30}" -0.0000000001 "-0.0000000006" "-0.0000000005"',
-    '999999999999 1000000000000 999999999.999999999 1000000000 999999 1000000 999999.9999999996 1767225600000',
-    '1767225600000.0 1.7672256e12 946684799999 946684800000 7258118399999 7258118400000 -1767225600000',
-    '1780272300000 1780272300001 1780272000000',
+    "999999999999 1000000000000 999999999.999999999 1000000000 999999 1000000 999999.9999999996 1767225600000",
+    "1767225600000.0 1.7672256e12 946684799999 946684800000 7258118399999 7258118400000 -1767225600000",
+    "1780272300000 1780272300001 1780272000000",
     '"" "x" "1" "-1" "1.5" "+1" "1." ".5" "1e3" " 1" "1 " "007" "-" "-0" "0.0000000005" "0.0000000015" "true"',
     '"999999999999.9999999994" "999999999999.9999999996" "999999999999" "1000000000000" "-999999999.9999999996"',
     '"0.1234567890125" "0.1234567890135" "1.00000000000000000000000000000000001" "١" "1767225600000" "USD" "usd"',
@@ -116,7 +111,15 @@ TOKENS = [
     '{"a":"\\",\\"b\\":\\"c"} {"event_id":1} {"a":"{"} {"z":"1","é":"2","Z":"3","😀":"4","\\uffff":"5"}',
     'NaN Infinity -Infinity 01 1. .5 +1 - 1e tru nul "a {a} {"a"} [1 ] } {"a":1,} [1,] \'a\' \\u0031 "\\x" "\\u12" "\t"',
 ]
-SPACED = ['"a" "b"', '{"a": "b", "a": 1}', '"2026-03-01 12:00:00Z"', '[ "a" , "b" ]', '[ "a" , 1 ]', "1 2", '{ "a" : "b" }']
+SPACED = [
+    '"a" "b"',
+    '{"a": "b", "a": 1}',
+    '"2026-03-01 12:00:00Z"',
+    '[ "a" , "b" ]',
+    '[ "a" , 1 ]',
+    "1 2",
+    '{ "a" : "b" }',
+]
 IDS = [f'"{"x" * 256}"', f'"{"x" * 257}"', f'"{"é" * 128}"', f'"{"é" * 128}x"']
 TIMES = """
     2026-03-01T12:00:00+05:30 2026-03-01T12:00:00-00:00 2026-03-01T12:00:00+23:59 2026-03-01T12:00:00+24:00
@@ -182,7 +185,13 @@ def test_a_broken_line_leaves_its_neighbours_alone(kind: Kind) -> None:
 
 @KINDS
 def test_unknown_fields_are_ignored_whatever_they_hold(kind: Kind) -> None:
-    for token in ("1e400", '"\\ud800"', "[" * 60 + "]" * 60, '{"event_id": 1, "inference_id": 2, "event_time": "5"}', "null"):
+    for token in (
+        "1e400",
+        '"\\ud800"',
+        "[" * 60 + "]" * 60,
+        '{"event_id": 1, "inference_id": 2, "event_time": "5"}',
+        "null",
+    ):
         assert_agrees([record(kind), record(kind, other=token), record(kind)], kind)
     deep = [record(kind, other="[" * depth + "]" * depth) for depth in (62, 63, 64, 65)]
     wide = record(kind, other="[" + ",".join(["[]"] * 200) + "]")
@@ -196,7 +205,13 @@ def test_unknown_fields_are_ignored_whatever_they_hold(kind: Kind) -> None:
 def test_of_equal_keys_the_first_counts(kind: Kind) -> None:
     for field in FIELDS[kind]:
         name, lines = field.name, []
-        for first, second in [("null", '"x"'), ("7", '"7"'), ('"7"', "7"), ('"2026-03-01T12:00:00Z"', "1"), ("{}", '{"a": 1}')]:
+        for first, second in [
+            ("null", '"x"'),
+            ("7", '"7"'),
+            ('"7"', "7"),
+            ('"2026-03-01T12:00:00Z"', "1"),
+            ("{}", '{"a": 1}'),
+        ]:
             rest = {key: text for key, text in PLAIN[kind].items() if key != name}
             members = [f'"{name}": {first}', f'"{name}": {second}', *(f'"{key}": {text}' for key, text in rest.items())]
             lines.append(("{" + ",".join(members) + "}").encode())
@@ -208,7 +223,17 @@ def test_of_equal_keys_the_first_counts(kind: Kind) -> None:
 @pytest.mark.usefixtures("_both_proofs")
 def test_escapes_in_keys_hide_nothing(kind: Kind) -> None:
     for field in FIELDS[kind]:
-        for token in ("7", "true", '"7"', "1767225600000", '"1767225600000"', '["7"]', '[7]', '{"a": "b"}', '"{\\"a\\": \\"b\\"}"'):
+        for token in (
+            "7",
+            "true",
+            '"7"',
+            "1767225600000",
+            '"1767225600000"',
+            '["7"]',
+            "[7]",
+            '{"a": "b"}',
+            '"{\\"a\\": \\"b\\"}"',
+        ):
             rest = {key: text for key, text in PLAIN[kind].items() if key != field.name}
             for place in range(len(field.name)):
                 escaped = f"{field.name[:place]}\\u{ord(field.name[place]):04x}{field.name[place + 1 :]}"
@@ -244,7 +269,11 @@ def nasty_lines(draw: st.DrawFn, kind: Kind) -> bytes:
     line = ("{" + f"{space},".join(f'"{name}"{space}:{space}{text}' for name, text in members) + "}").encode()
     if draw(st.integers(0, 9)) == 0:  # cut, doubled or changed somewhere
         place = draw(st.integers(0, len(line) - 1))
-        line = line[:place] + draw(st.sampled_from([b"", b"\xff", b'"', b"\\", b"{", b"}", b",", b":", b"1", b"\x00"])) + line[place + 1 :]
+        line = (
+            line[:place]
+            + draw(st.sampled_from([b"", b"\xff", b'"', b"\\", b"{", b"}", b",", b":", b"1", b"\x00"]))
+            + line[place + 1 :]
+        )
     return line
 
 

@@ -1,0 +1,193 @@
+"""The command line. Results go to stdout, messages to stderr.
+
+Exit codes: 0 done; 1 a check failed or a difference was found; 2 wrong usage or configuration; 3 input or
+storage unavailable. Each command imports what it needs when it runs, so ``--help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.errors import AttributionError, UnavailableError
+from streams import __version__
+
+_PATH = click.Path(path_type=Path)
+_EXIT_UNAVAILABLE = UnavailableError.exit_code
+
+
+class _Commands(click.Group):
+    """Every error a user can meet is one message and an exit code, never a stack trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AttributionError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except MemoryError:
+            click.echo("error: out of memory. Hint: replay a shorter log, or a machine with more memory", err=True)
+            ctx.exit(_EXIT_UNAVAILABLE)
+        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            sys.stderr.close()
+            ctx.exit(0)
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'storage'}: {error.strerror or error}", err=True)
+            ctx.exit(_EXIT_UNAVAILABLE)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="attribution")
+def main() -> None:
+    """What did each AI inference earn? Joins inferences to conversions and saved time by inference id,
+    splits every outcome's value over the inferences that earned it, and writes exact Parquet ledgers."""
+
+
+@main.command()
+@click.argument("pipeline", type=_PATH)
+@click.option("--until-end", is_flag=True, help="Stop when every topic has been read to its end.")
+def run(pipeline: Path, *, until_end: bool) -> None:
+    """Consume the topics of PIPELINE (a TOML file) until the end, or until SIGTERM or SIGINT.
+
+    In this release events are held in memory and the tables are published once, when the consumer stops,
+    to a new or empty output folder; durable state and commits while running come with the live engine.
+    """
+    from streams.runner import run as run_pipeline
+    from streams.settings import load_settings
+
+    settings = load_settings(pipeline)
+    manifest = run_pipeline(settings, until_end=until_end, notify=_say)
+    _say(f"published to {settings.output.path}, up to {manifest['watermark']}")
+
+
+@main.command()
+@click.argument("pipeline", type=_PATH)
+@click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
+@click.option("--out", required=True, type=_PATH, help="New or empty folder for the tables.")
+@click.option("--to", "to", help="Leave out events at or after this time (RFC 3339, or a date: its start in UTC).")
+def replay(pipeline: Path, log: Path, out: Path, to: str | None) -> None:
+    """Recompute everything from a log, as one batch, with digests of the money tables.
+
+    Prints the manifest's digests: equal digests mean equal figures, to the last unit.
+    """
+    from streams.replay import replay as replay_log
+    from streams.settings import load_settings
+
+    settings = load_settings(pipeline)
+    to_us = None if to is None else _moment("--to", to)
+    with _progress("reading") as progress:
+        manifest = replay_log(settings, log, out, to_us=to_us, notify=_say, progress=progress)
+    click.echo(json.dumps(manifest["tables"], indent=2))
+
+
+@main.command()
+@click.option("--out", required=True, type=_PATH, help="Folder of published tables.")
+@click.option("--inference", help="An inference's id.")
+@click.option("--outcome", help="The event_id of a conversion or time-saved event.")
+def explain(out: Path, inference: str | None, outcome: str | None) -> None:
+    """Take one inference or one outcome apart: events, rules, weights and arithmetic, to the last digit."""
+    from streams.explain_command import run_explain
+
+    if (inference is None) == (outcome is None):
+        raise click.UsageError("expected one of --inference and --outcome")
+    click.echo(run_explain(out, inference=inference, outcome=outcome))
+
+
+@main.group()
+def rules() -> None:
+    """Check, show and compare rule files."""
+
+
+@rules.command("check")
+@click.argument("paths", nargs=-1, required=True, type=_PATH)
+def rules_check(paths: tuple[Path, ...]) -> None:
+    """Check rule files or folders; the first mistake of each file is named with a hint."""
+    from streams.rules_command import check
+
+    click.echo(check(paths))
+
+
+@rules.command("show")
+@click.argument("paths", nargs=-1, required=True, type=_PATH)
+def rules_show(paths: tuple[Path, ...]) -> None:
+    """Show the rules with every default filled in."""
+    from streams.rules_command import show
+
+    click.echo(show(paths))
+
+
+@rules.command("diff")
+@click.argument("old", type=_PATH)
+@click.argument("new", type=_PATH)
+@click.pass_context
+def rules_diff(ctx: click.Context, old: Path, new: Path) -> None:
+    """Compare two sets of rules; exit code 1 where they differ."""
+    from streams.rules_command import diff
+
+    text, exit_code = diff(old, new)
+    click.echo(text)
+    ctx.exit(exit_code)
+
+
+@main.command()
+@click.option("--out", required=True, type=_PATH, help="Folder of published tables.")
+@click.option("--costs", type=_PATH, help="Cost file: dated price lists. Without it: the events' own cost.")
+@click.option("--from", "from_", help="First day of the range (YYYY-MM-DD).")
+@click.option("--to", "to", help="The day after the range's last day.")
+@click.option("--as-of", help="Use the newest commit whose watermark is not after this time.")
+@click.option("--by", help="Keys to group by: use_case, model, model_version, endpoint, provider, arm, attributes.KEY.")
+@click.option("--period", help="day, week, month or quarter.")
+@click.option("--format", "format_", default="table", show_default=True, help="table, json or csv.")
+def ratio(out: Path, costs: Path | None, format_: str, **options: str | None) -> None:
+    """Cost against value per group: unit cost, cost-to-value ratio, margin, ROI multiple and band."""
+    from streams.ratio_command import RatioOptions, run_ratio
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    click.echo(run_ratio(out, RatioOptions(costs=costs, format=format_, **chosen)))
+
+
+@main.command()
+@click.option("--dir", "folder", default="attribution-demo", show_default=True, type=_PATH, help="Where to work.")
+def demo(folder: Path) -> None:
+    """Real inference traffic, generated outcomes, the whole way to the ratio: configs, events, tables, report."""
+    from streams.demo import run_demo
+
+    run_demo(folder, show=click.echo, say=_say)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _moment(option: str, text: str) -> int:
+    """A time as µs since 1970."""
+    from attribution.windows import EPOCH
+    from streams.moments import parse_moment
+
+    since = parse_moment(option, text) - EPOCH
+    return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, where a person watches it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()
