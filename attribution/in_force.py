@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from attribution.money import Bools, Int64s
+from attribution.money import Int64s
 from attribution.rules import Rule, Rules
 from attribution.words import codes
 from schemas.events import WORD, Kind
@@ -93,12 +93,12 @@ class RulesInForce:
         """The longest early tolerance of all rules."""
         return max((rule.early_tolerance_us for rule in self.rules), default=0)
 
-    def is_before_every_rule(self, use_case: pl.Series, time_us: Int64s) -> Bools:
-        """Inferences of a use case that has rules, all of which begin later."""
-        firsts = np.full(len(self._use_cases) + 1, np.iinfo(np.int64).min, dtype=np.int64)
-        for row, name in enumerate(self._use_cases):
-            firsts[row] = min(rule.effective_from_us for rule in self.rules if rule.use_case == name)
-        return time_us < firsts[codes(use_case, self._use_cases)]
+    def first_start_us(self) -> dict[str, int]:
+        """Per use case the start of its oldest rule."""
+        starts: dict[str, int] = {}
+        for rule in self.rules:
+            starts[rule.use_case] = min(rule.effective_from_us, starts.get(rule.use_case, rule.effective_from_us))
+        return starts
 
 
 class RuleColumns:

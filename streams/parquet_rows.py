@@ -211,14 +211,29 @@ def _attributes_json(column: pl.Series) -> list[str]:
             "null" if members is None else _object(member for member in members if member[1] != "null")
             for members in structs
         ]
-    if _is_map(dtype):
-        maps = column.to_list()
-        return ["null" if pairs is None else _map_as_json(pairs) for pairs in maps]
+    if _is_map(column):
+        return _maps_as_json(column)
     return _as_json(column, Type.TEXTS)
 
 
-def _map_as_json(pairs: list[dict[str, object]]) -> str:
-    return _object((_dump(pair["key"]), _dump(pair["value"])) for pair in pairs)
+def _is_map(column: pl.Series) -> bool:
+    """A Parquet map: a list of (key, value) with texts as keys, none of them null."""
+    dtype = column.dtype
+    if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
+        return False
+    fields = dtype.inner.fields
+    return [field.name for field in fields] == ["key", "value"] and _is_text(fields[0].dtype) and _has_all_keys(column)
+
+
+def _has_all_keys(column: pl.Series) -> bool:
+    return not column.explode(empty_as_null=False, keep_nulls=False).struct.field("key").has_nulls()
+
+
+def _maps_as_json(column: pl.Series) -> list[str]:
+    entries = column.explode(empty_as_null=False, keep_nulls=False).struct
+    keys, values = (_as_json(entries.field(name), Type.TEXTS) for name in ("key", "value"))
+    members = zip(keys, values, strict=True)
+    return ["null" if length is None else _object(islice(members, length)) for length in column.list.len()]
 
 
 def _is_json(text: str) -> bool:
@@ -229,14 +244,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_map(dtype: object) -> bool:
-    """A Parquet map: a list of (key, value) with texts as keys."""
-    if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
-        return False
-    fields = dtype.inner.fields
-    return [field.name for field in fields] == ["key", "value"] and _is_text(fields[0].dtype)
 
 
 # --- how long a row's JSON may be ---------------------------------------------------------------------

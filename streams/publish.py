@@ -172,13 +172,13 @@ def publish(
 
 
 def _warn_before_rules(inferences: pl.DataFrame, compiled: CompiledPolicy, notify: Callable[[str], None]) -> None:
-    time = inferences["event_time"].to_physical().to_numpy()
-    is_before = pl.Series(compiled.in_force.is_before_every_rule(inferences["use_case"], time))
-    if not is_before.any():
-        return
-    counts = inferences.filter(is_before)["use_case"].cast(pl.String).value_counts().sort("use_case")
-    for use_case, count in counts.iter_rows():
-        notify(f"warning: {use_case}: {count} inferences are older than every rule of their use case and earn nothing")
+    """Inferences of a use case that has rules, all of which begin later, earn nothing: most likely a mistake."""
+    time = pl.col("event_time").to_physical()
+    oldest = dict(inferences.group_by("use_case").agg(time.min()).cast({"use_case": pl.String}).iter_rows())
+    for use_case, start in sorted(compiled.in_force.first_start_us().items()):
+        if oldest.get(use_case, start) < start:
+            count = inferences.filter((pl.col("use_case") == use_case) & (time < start)).height
+            notify(f"warning: {use_case}: {count} inferences are older than every rule of their use case: no_rule")
 
 
 @contextmanager

@@ -1,146 +1,47 @@
-"""The bulk decoder against the strict one, record by record: JSON Lines and Parquet."""
+"""The bulk decoder of JSON Lines against the strict one, record by record."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import FIELDS, SOURCE_COLUMNS, Kind, canonical_columns
-from schemas.outputs import DEAD_LETTERS
+from schemas.events import FIELDS, Kind, canonical_columns
+from streams import decode as decode_module
 from streams import json_block
-from streams.decode import Block, Decoded, Limits, decode
+from streams.columns import times_us
+from streams.decode import MAPPINGS, decode
 from streams.strict_record import Refused, decode_record
+from tests.records import (
+    LIMITS,
+    NASTY,
+    PLAIN,
+    TIME,
+    TIMES,
+    assert_agrees,
+    assert_as_strict,
+    block,
+    decode_lines,
+    record,
+    refusals,
+    values,
+)
 
-NOW = datetime(2026, 6, 1, tzinfo=UTC)
-LIMITS = Limits(max_record_bytes=50_000, max_future_skew_us=300_000_000, now_us=int(NOW.timestamp()) * 1_000_000)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-TIME = '"2026-03-01T12:00:00Z"'
-#: Each kind's plainest valid record: field → JSON text.
-PLAIN: dict[Kind, dict[str, str]] = {
-    Kind.INFERENCE: {"inference_id": '"i1"', "event_time": TIME, "use_case": '"search"', "model": '"m"'},
-    Kind.CONVERSION: {"event_id": '"c1"', "event_time": TIME, "type": '"purchase"'},
-    Kind.TIME_SAVED: {"event_id": '"t1"', "event_time": TIME, "type": '"ticket"', "seconds": "60"},
-    Kind.REVERSAL: {"event_id": '"r1"', "event_time": TIME, "reverses": '"c1"'},
-}
 KINDS = pytest.mark.parametrize("kind", list(Kind))
 
 
-def record(kind: Kind, **fields: str | None) -> bytes:
-    """The plainest record of a kind with fields (JSON text) put in, or left out where None."""
-    members = {name: text for name, text in (PLAIN[kind] | fields).items() if text is not None}
-    return ("{" + ", ".join(f'"{name}": {text}' for name, text in members.items()) + "}").encode()
-
-
-def block(data: bytes | pl.DataFrame, *, first_offset: int = 0) -> Block:
-    return Block("topic", 0, "a.jsonl", first_offset, data)
-
-
-def decode_lines(lines: Sequence[bytes], kind: Kind, limits: Limits = LIMITS) -> Decoded:
-    return decode(block(b"\n".join(lines) + b"\n"), kind, limits)
-
-
-def values(decoded: Decoded) -> dict[int, dict[str, Any]]:
-    """Accepted records by offset, times as microseconds, without the source columns."""
-    events = decoded.events.with_columns(pl.col("event_time").to_physical())
-    return {row.pop("source_offset"): _without_source(row) for row in events.to_dicts()}
-
-
-def _without_source(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in SOURCE_COLUMNS}
-
-
-def refusals(decoded: Decoded) -> dict[int, tuple[str, str, bytes]]:
-    columns = ("source_offset", "reason", "detail", "record_value")
-    return {offset: rest for offset, *rest in decoded.dead_letters.select(columns).rows()}  # type: ignore[misc]
-
-
-def assert_as_strict(decoded: Decoded, raws: Sequence[bytes], kind: Kind, limits: Limits = LIMITS) -> None:
-    """Every record accepted or refused as the strict decoder does it alone, in order, with the right types."""
-    expected = [decode_record(raw, kind, limits) for raw in raws]
-    assert values(decoded) == {n: each for n, each in enumerate(expected) if not isinstance(each, Refused)}
-    assert refusals(decoded) == {
-        n: [each.reason.value, each.detail, raw]
-        for n, (each, raw) in enumerate(zip(expected, raws, strict=True))
-        if isinstance(each, Refused)
-    }
-    assert dict(decoded.events.schema) == canonical_columns(kind) | SOURCE_COLUMNS
-    assert dict(decoded.dead_letters.schema) == {n: t for n, t in DEAD_LETTERS.items() if n != "commit_id"}
-    assert decoded.events["source_offset"].is_sorted()
-    assert decoded.dead_letters["source_offset"].is_sorted()
-    assert decoded.read == len(raws) == decoded.events.height + decoded.dead_letters.height + decoded.ignored
-
-
-def assert_agrees(lines: Sequence[bytes], kind: Kind, limits: Limits = LIMITS) -> None:
-    assert_as_strict(decode_lines(lines, kind, limits), lines, kind, limits)
-
-
-@pytest.fixture(params=[True, False], ids=["search_always", "few_rows_strict"])
-def _both_proofs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _search_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks would never be searched: their few look-alikes go to the strict decoder."""
-    if request.param:
-        monkeypatch.setattr(json_block, "_FEW_ROWS", 0)
-
-
-#: What may stand where a value is due, as JSON text (or what is no JSON at all).
-TOKENS = [
-    "null true false 0 -0 -0.0 1 17 -1 1.0 1.5 1e0 1E3 1e-7 1e400 -1e400 1e22 5e-324 19.99 0.1 123456789012345678",
-    "9007199254740991 9007199254740992 9223372036854775807 9223372036854775808 18446744073709551616 -9223372036854775809",
-    f'[18446744073709551616] {"9" * 38} {"9" * 39} -{"9" * 38} {"9" * 60} {"9" * 400} "{"9" * 60}" "Static(1)"',
-    f'0.{"1" * 40} {"1" * 11}.{"5" * 30} "{"1" * 11}.{"5" * 30}" -0.0000000001 "-0.0000000006" "-0.0000000005"',
-    "999999999999 1000000000000 999999999.999999999 1000000000 999999 1000000 999999.9999999996 1767225600000",
-    "1767225600000.0 1.7672256e12 946684799999 946684800000 7258118399999 7258118400000 -1767225600000",
-    "1780272300000 1780272300001 1780272000000",
-    '"" "x" "1" "-1" "1.5" "+1" "1." ".5" "1e3" " 1" "1 " "007" "-" "-0" "0.0000000005" "0.0000000015" "true"',
-    '"999999999999.9999999994" "999999999999.9999999996" "999999999999" "1000000000000" "-999999999.9999999996"',
-    '"0.1234567890125" "0.1234567890135" "1.00000000000000000000000000000000001" "١" "1767225600000" "USD" "usd"',
-    '"XXX" "served" "failed" "SERVED" "batch" "[1]" "{\\"a\\": \\"b\\"}" "{}" "null" "NaN" "Infinity"',
-    '"\\u0000" "\\ud800" "\\udc00x" "\\ud83d\\ude00" "😀" "\\ud83d\\u0041" "\\\\ud800" "\\\\\\ud800" "a\\nb" "é"',
-    '"\\u0031\\u0037" "\\u003176722560000\\u0030" "\\u0075" "2026\\u002d03-01T12:00:00Z"',
-    '[] [1] ["a"] ["b","a","b"] ["a",1] ["a",null] [""] ["1","2"] ["17",17] [["a"]] [true] ["\\ud800"] [{"a":"b"}]',
-    '["{\\"a\\": 1}"] ["[1]"] ["a\\\\","b"] ["a\\"",1]',
-    '{} {"a":"b"} {"b":"2","a":"1"} {"a":"1","a":"2"} {"a":null} {"a":1} {"a":true} {"a":{"b":"c"}} {"a":["b"]}',
-    '{"a":"\\\\"} {"a":"\\""} {"a":"\\n"} {"a":"\\u0000"} {"a":"\\ud800"} {"\\ud800":"a"} {"é":"😀"} {"":""} {"a":"}"}',
-    '{"a":"\\",\\"b\\":\\"c"} {"event_id":1} {"a":"{"} {"z":"1","é":"2","Z":"3","😀":"4","\\uffff":"5"}',
-    'NaN Infinity -Infinity 01 1. .5 +1 - 1e tru nul "a {a} {"a"} [1 ] } {"a":1,} [1,] \'a\' \\u0031 "\\x" "\\u12" "\t"',
-]
-SPACED = [
-    '"a" "b"',
-    '{"a": "b", "a": 1}',
-    '"2026-03-01 12:00:00Z"',
-    '[ "a" , "b" ]',
-    '[ "a" , 1 ]',
-    "1 2",
-    '{ "a" : "b" }',
-]
-IDS = [f'"{"x" * 256}"', f'"{"x" * 257}"', f'"{"é" * 128}"', f'"{"é" * 128}x"']
-TIMES = """
-    2026-03-01T12:00:00+05:30 2026-03-01T12:00:00-00:00 2026-03-01T12:00:00+23:59 2026-03-01T12:00:00+24:00
-    2026-03-01T12:00:00+05:60 2026-03-01T12:00:00+0530 2026-03-01T12:00:00+05 2026-03-01T12:00:00 2026-03-01
-    2026-03-01t12:00:00Z 2026-03-01T12:00:00z 2026-03-01T24:00:00Z 2026-03-01T23:59:60Z 2026-03-01T23:60:00Z
-    2026-02-29T00:00:00Z 2024-02-29T00:00:00Z 2100-02-29T00:00:00Z 2000-02-29T00:00:00Z 2026-04-31T00:00:00Z
-    2026-00-01T00:00:00Z 2026-13-01T00:00:00Z 2026-01-00T00:00:00Z 0000-01-01T00:00:00Z 2026-1-01T00:00:00Z
-    1999-12-31T23:59:59.999999Z 2000-01-01T00:00:00Z 1999-12-31T23:00:00-01:00 2000-01-01T00:30:00+01:00
-    2199-12-31T23:59:59.999999999Z 2200-01-01T00:00:00Z 2200-01-01T00:30:00+01:00 2199-12-31T23:30:00-01:00
-    2026-03-01T12:00:00.Z 2026-03-01T12:00:00.1Z 2026-03-01T12:00:00.12Z 2026-03-01T12:00:00.1234Z
-    2026-03-01T12:00:00.123456Z 2026-03-01T12:00:00.1234567Z 2026-03-01T12:00:00.123456789Z
-    2026-03-01T12:00:00.12345678901Z 2026-03-01T12:00:00.1234567890123456789012345Z 2026-03-01T12:00:00,5Z
-    2026-03-01T12:00:00.123+02:00 2026-03-01T12:00:00.5-02:00 2026-03-01T12:00:00.12x4Z 2026-03-01T12:00:0:Z
-    2026-03-01T12:00Z +2026-03-01T12:00:00Z 2026-03-01T12:00:00ZZ 2026-W09-7T12:00:00Z 2026-03-01T12:00:00,+05:30
-    2026-06-01T00:05:00Z 2026-06-01T00:05:00.000001Z 2026-06-01T05:35:00+05:30 2026-03-01T12:00:00.1234567+05:30
-""".split()
-NASTY = [*(token for row in TOKENS for token in row.split(" ")), *SPACED, *IDS, *(f'"{text}"' for text in TIMES)]
+    monkeypatch.setattr(json_block, "_FEW_ROWS", 0)
 
 
 @KINDS
-@pytest.mark.usefixtures("_both_proofs")
 def test_any_value_in_any_field_is_taken_or_refused_as_the_strict_decoder_does(kind: Kind) -> None:
     for token in NASTY:
         lines = [record(kind, **{field.name: token}) for field in FIELDS[kind]]
@@ -148,7 +49,7 @@ def test_any_value_in_any_field_is_taken_or_refused_as_the_strict_decoder_does(k
 
 
 @KINDS
-@pytest.mark.usefixtures("_both_proofs")
+@pytest.mark.usefixtures("_search_always")
 def test_values_that_polars_takes_stay_with_good_neighbours_in_one_block(kind: Kind) -> None:
     for field in FIELDS[kind]:
         lines = [record(kind, **{field.name: token}) for token in NASTY]
@@ -167,10 +68,11 @@ def _polars_takes(line: bytes, kind: Kind) -> bool:
 
 BROKEN = [
     b"", b"{", b"}", b"[]", b"{}", b"null", b"1", b'"a"', b"{}{}", b"{} {}", b"[{}]", b"\xff", b'{"a": "\xff"}',
-    b'{"a": "\xed\xa0\x80"}', b"\xef\xbb\xbf{}", b'{"a": 1}x', b"{'a': 1}", b'{"a": 1,}', b'{"a": NaN}', b'{"a": 1e400}',
-    b'{"a": "\x01"}', b"\x0c", b"\x0b", b"\xc2\xa0", b"\x00", b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}",
+    b'{"a": "\xed\xa0\x80"}', b"\xef\xbb\xbf{}", b'{"a": 1}x', b"{'a': 1}", b'{"a": 1,}', b'{"a": NaN}',
+    b'{"a": 1e400}', b'{"a": "\x01"}', b"\x0c", b"\x0b", b"\xc2\xa0", b"\x00", b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}",
     b'{"a": ' + b"[" * 63 + b"]" * 63 + b"}", b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}", b"[" * 5000,
-    b'{"a": "' + b"[" * 100 + b'"}', b"x" * 60_000, b'{"a": "' + b"x" * 49_990 + b'"}', b'{"a": "' + b"x" * 49_991 + b'"}',
+    b'{"a": "' + b"[" * 100 + b'"}', b"x" * 60_000,
+    b'{"a": "' + b"x" * 49_990 + b'"}', b'{"a": "' + b"x" * 49_991 + b'"}',
 ]  # fmt: skip
 
 
@@ -201,48 +103,32 @@ def test_unknown_fields_are_ignored_whatever_they_hold(kind: Kind) -> None:
 
 
 @KINDS
-@pytest.mark.usefixtures("_both_proofs")
+@pytest.mark.usefixtures("_search_always")
 def test_of_equal_keys_the_first_counts(kind: Kind) -> None:
+    pairs = [("null", '"x"'), ("7", '"7"'), ('"7"', "7"), (TIME, "1"), ("1767225600000", '"7"'), ("{}", '{"a": 1}')]
     for field in FIELDS[kind]:
-        name, lines = field.name, []
-        for first, second in [
-            ("null", '"x"'),
-            ("7", '"7"'),
-            ('"7"', "7"),
-            ('"2026-03-01T12:00:00Z"', "1"),
-            ("{}", '{"a": 1}'),
-        ]:
-            rest = {key: text for key, text in PLAIN[kind].items() if key != name}
-            members = [f'"{name}": {first}', f'"{name}": {second}', *(f'"{key}": {text}' for key, text in rest.items())]
-            lines.append(("{" + ",".join(members) + "}").encode())
-        for line in lines:
+        rest = ",".join(f'"{name}": {text}' for name, text in PLAIN[kind].items() if name != field.name)
+        for first, second in pairs:
+            line = f'{{"{field.name}": {first}, "{field.name}": {second}, {rest}}}'.encode()
             assert_agrees([record(kind), line, record(kind)], kind)
 
 
 @KINDS
-@pytest.mark.usefixtures("_both_proofs")
+@pytest.mark.usefixtures("_search_always")
 def test_escapes_in_keys_hide_nothing(kind: Kind) -> None:
+    """``"event_\\u0069d"`` is the same key to JSON, but not to a search through its bytes."""
+    tokens = ("7", '"7"', "true", "1767225600000", '["7"]', "[7]", '{"a": "b"}', '"{\\"a\\": \\"b\\"}"')
     for field in FIELDS[kind]:
-        for token in (
-            "7",
-            "true",
-            '"7"',
-            "1767225600000",
-            '"1767225600000"',
-            '["7"]',
-            "[7]",
-            '{"a": "b"}',
-            '"{\\"a\\": \\"b\\"}"',
-        ):
-            rest = {key: text for key, text in PLAIN[kind].items() if key != field.name}
-            for place in range(len(field.name)):
-                escaped = f"{field.name[:place]}\\u{ord(field.name[place]):04x}{field.name[place + 1 :]}"
-                members = [f'"{escaped}": {token}', *(f'"{key}": {text}' for key, text in rest.items())]
-                line = ("{" + ",".join(members) + "}").encode()
-                if place in (0, len(field.name) - 1):
-                    assert_agrees([record(kind), line, record(kind)], kind)
+        rest = ",".join(f'"{name}": {text}' for name, text in PLAIN[kind].items() if name != field.name)
+        lines = []
+        for place, letter in enumerate(field.name):
+            key = f"{field.name[:place]}\\u{ord(letter):04x}{field.name[place + 1 :]}"
+            lines.append(f'{{"{key}": {tokens[place % len(tokens)]}, {rest}}}'.encode())
+        for line in lines:
+            assert_agrees([record(kind), line, record(kind)], kind)
 
 
+FIRST, LAST = (datetime.fromisoformat(f"{year}-01-01") for year in (2000, 2200))
 tokens = st.one_of(
     st.sampled_from(NASTY),
     st.text(max_size=8).map(json.dumps),
@@ -253,7 +139,7 @@ tokens = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False, places=12, min_value=-(10**13), max_value=10**13).map(
         lambda number: f'"{number:f}"'
     ),
-    st.datetimes(datetime(1999, 12, 30), datetime(2200, 1, 2)).map(lambda time: f'"{time.isoformat()}+01:00"'),
+    st.datetimes(FIRST - timedelta(days=2), LAST + timedelta(days=2)).map(lambda time: f'"{time.isoformat()}+01:00"'),
     st.dictionaries(st.text(max_size=3), st.text(max_size=3)).map(json.dumps),
     st.lists(st.text(max_size=3) | st.integers(0, 9), max_size=4).map(json.dumps),
 )
@@ -284,3 +170,110 @@ def test_random_records_are_decoded_as_the_strict_decoder_does(kind: Kind, data:
         patch.setattr(json_block, "_FEW_ROWS", data.draw(st.sampled_from([0, 2])))
         lines = data.draw(st.lists(nasty_lines(kind), min_size=1, max_size=8))
         assert_agrees([record(kind), *lines, record(kind)], kind)
+
+
+#: What producers commonly send and a careless proof would send to the slow path: (kind, fields).
+COMMON: list[tuple[Kind, dict[str, str | None]]] = [
+    (Kind.INFERENCE, {"inference_id": '"00417"', "session_id": '"17"', "trace_id": '"1234567890123456"'}),
+    (Kind.INFERENCE, {"input_tokens": "17", "cached_input_tokens": "17", "cost": "1e-7", "cost_currency": '"USD"'}),
+    (Kind.INFERENCE, {"event_time": "1767225600000", "session_id": "null", "cache_hit": "true"}),
+    (Kind.INFERENCE, {"event_time": '"2026-03-01T12:00:00.123456789+05:30"', "status": '"failed"'}),
+    (Kind.INFERENCE, {"attributes": '{"b": "\\"x\\"\\n\\t", "a": "\\ud83d\\ude00 \\u003c"}', "model": '"\\u00e9"'}),
+    (Kind.CONVERSION, {"amount": "19.99", "currency": '"EUR"', "inference_id": '"7"'}),
+    (Kind.CONVERSION, {"amount": '"19.99"', "currency": '"EUR"', "inference_ids": '["7", "6", "7"]'}),
+    (Kind.CONVERSION, {"amount": "0.30000000000000004", "currency": '"EUR"', "trace_id": '"true"', "quantity": "2"}),
+    (Kind.TIME_SAVED, {"seconds": None, "actual_seconds": "1.5", "baseline_seconds": '"60"', "role": '"agent"'}),
+    (Kind.REVERSAL, {"amount": "5", "reason": '"42"', "reverses": '"17"'}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), COMMON)
+def test_common_data_never_needs_the_strict_decoder(
+    kind: Kind, fields: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [record(kind, **fields)] * 300
+    expected = decode_record(lines[0], kind, LIMITS)
+    monkeypatch.setattr(decode_module, "decode_record", lambda *_: pytest.fail("decoded one by one"))
+    decoded = decode_lines(lines, kind)
+    assert not isinstance(expected, Refused)
+    assert values(decoded) == dict.fromkeys(range(300), expected)
+
+
+@KINDS
+def test_a_wrong_line_among_many_costs_no_other_line_the_bulk_path(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bytes] = []
+
+    def spy(raw: bytes, *rest: object) -> object:
+        calls.append(raw)
+        return decode_record(raw, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decode_module, "decode_record", spy)
+    wrong = [b"{", b'{"a": "\xff"}', record(kind, event_time="true")]
+    lines = [*[record(kind)] * 1000, *wrong, *[record(kind)] * 1000]
+    decoded = decode_lines(lines, kind)
+    assert calls == wrong
+    assert decoded.events["source_offset"].to_list() == [*range(1000), *range(1003, 2003)]
+
+
+def test_blank_lines_are_no_records_and_are_not_counted() -> None:
+    good, bad = record(Kind.CONVERSION), b"{}"
+    data = b"\n  \n" + good + b"\r\n\t\r\n\n" + bad + b"\r\n \n  " + good + b" \n" + good
+    decoded = decode(block(data, first_offset=10), Kind.CONVERSION, LIMITS)
+    assert decoded.read == 4
+    assert decoded.events["source_offset"].to_list() == [10, 12, 13]
+    assert refusals(decoded) == {11: ("missing_field", "event_id: required", bad)}
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\t\n"])
+def test_a_block_without_records_gives_empty_frames(data: bytes) -> None:
+    assert_as_strict(decode(block(data), Kind.INFERENCE, LIMITS), [], Kind.INFERENCE)
+
+
+def test_a_record_is_too_large_from_one_byte_over_the_limit_without_its_line_end() -> None:
+    padding = LIMITS.max_record_bytes - len(record(Kind.CONVERSION, other='""'))
+    fits, over = (record(Kind.CONVERSION, other=f'"{"x" * (padding + more)}"') for more in (0, 1))
+    for end in (b"\n", b"\r\n"):
+        data = end.join([fits, over, fits, record(Kind.CONVERSION), over])
+        decoded = decode(block(data), Kind.CONVERSION, LIMITS)
+        assert_as_strict(decoded, [fits, over, fits, record(Kind.CONVERSION), over], Kind.CONVERSION)
+        assert decoded.dead_letters["reason"].to_list() == ["too_large"] * 2
+
+
+def test_events_and_dead_letters_say_where_they_were_read() -> None:
+    decoded = decode(block(record(Kind.REVERSAL) + b"\n{", first_offset=7), Kind.REVERSAL, LIMITS)
+    source = ("source_topic", "source_partition", "source_offset", "source_file")
+    assert decoded.events.select(source).rows() == [("topic", 0, 7, "a.jsonl")]
+    assert decoded.dead_letters.select(source).rows() == [("topic", 0, 8, "a.jsonl")]
+    assert decoded.dead_letters["record_key"].to_list() == [None]
+
+
+def test_the_only_mapping_so_far_is_the_canonical_one() -> None:
+    assert list(MAPPINGS) == ["canonical"]
+
+
+@pytest.mark.parametrize("kind", [Kind.CONVERSION, Kind.TIME_SAVED])
+def test_ten_thousand_different_ids_are_the_most(kind: Kind) -> None:
+    ids = [f"i{n}" for n in range(10_001)]
+    most, over, repeated = ids[:-1], ids, [*ids[:-1], *ids[:5]]
+    limits = type(LIMITS)(1 << 20, LIMITS.max_future_skew_us, LIMITS.now_us)
+    lines = [record(kind, inference_ids=json.dumps(each)) for each in (most, over, repeated)]
+    decoded = decode_lines(lines, kind, limits)
+    assert_as_strict(decoded, lines, kind, limits)
+    assert decoded.events["inference_ids"].to_list() == [sorted(most)] * 2
+    assert decoded.dead_letters["reason"].to_list() == ["out_of_range"]
+
+
+@given(st.lists(st.sampled_from(TIMES) | st.datetimes().map(lambda time: f"{time.isoformat()}Z")))
+def test_times_read_in_bulk_are_those_of_the_strict_decoder(texts: list[str]) -> None:
+    times, _ = times_us(pl.Series(texts, dtype=pl.String))
+    limits = type(LIMITS)(1 << 20, 1 << 62, 0)
+    for text, us in zip(texts, times, strict=True):
+        strict = decode_record(record(Kind.CONVERSION, event_time=f'"{text}"'), Kind.CONVERSION, limits)
+        assert us is None or (not isinstance(strict, Refused) and strict["event_time"] == us)
+
+
+def test_decimals_are_rounded_half_even_to_the_last_place() -> None:
+    amounts = {'"1.0000000005"': "1", '"1.0000000015"': "1.000000002", '"1.00000000050000000001"': "1.000000001"}
+    lines = [record(Kind.CONVERSION, amount=text, currency='"USD"') for text in amounts]
+    decoded = decode_lines(lines, Kind.CONVERSION)
+    assert decoded.events["amount"].to_list() == [Decimal(number) for number in amounts.values()]
