@@ -61,7 +61,9 @@ def product(a: pl.Series, b: pl.Series) -> pl.Series:
 
 
 def clamp(column: pl.Series, limit: pl.Series) -> pl.Series:
-    """Column limited to ±limit; a null limit does not limit."""
+    """Column limited to ±limit; a null limit does not limit. The column itself where none does."""
+    if limit.null_count() == len(limit):
+        return column
     frame = pl.DataFrame({"x": column, "limit": limit})
     x, limit_ = pl.col("x"), pl.col("limit")
     clamped = pl.when(x > limit_).then(limit_).when(x < -1 * limit_).then(-1 * limit_).otherwise(x)
@@ -90,12 +92,11 @@ def cumulative_within(column: pl.Series, is_start: Bools) -> pl.Series:
     return running - before.gather(segment)
 
 
-def parts_of_rounded_sums(cumulative: pl.Series, denominator: pl.Series, is_start: Bools) -> pl.Series:
-    """Cumulative rounding: part k = round(cumulative_k / d) − round(cumulative_{k−1} / d).
+def steps(rounded: pl.Series, is_start: Bools) -> pl.Series:
+    """Cumulative rounding: part k = rounded sum k − rounded sum k−1, within each segment.
 
-    So the parts of each segment always sum to the rounded whole.
+    So the parts of a segment always sum to its rounded whole.
     """
-    rounded = divide_half_even(cumulative, denominator)
     before = rounded.shift(1, fill_value=0)
     frame = pl.DataFrame({"rounded": rounded, "before": before, "is_start": is_start})
     part = pl.col("rounded") - pl.when("is_start").then(pl.lit(0, dtype=INT)).otherwise("before")

@@ -17,8 +17,9 @@ from attribution.money import (
     Bools,
     Int64s,
     cumulative_within,
+    divide_half_even,
     integers,
-    parts_of_rounded_sums,
+    steps,
 )
 from attribution.paths import Paths
 from attribution.value import worth
@@ -58,8 +59,8 @@ def split(
     over = _OverUseCases(starts_outcome, columns.share[rule])
     value, value_total = over.split(worths.value)
     seconds, seconds_total = over.split(worths.seconds)
-    _, full_value_total = over.split(worths.full_value)
-    _, full_seconds_total = over.split(worths.full_seconds)
+    full_value_total = value_total if worths.full_value is worths.value else over.split(worths.full_value)[1]
+    full_seconds_total = seconds_total if worths.full_seconds is worths.seconds else over.split(worths.full_seconds)[1]
     cut = Cut(outcome[starts_outcome], full_value_total - value_total, full_seconds_total - seconds_total)
     amount, _ = over.split(own.amount)
 
@@ -74,28 +75,26 @@ class _OverUseCases:
     def __init__(self, starts: Bools, share: Int64s) -> None:
         first = np.flatnonzero(starts)
         lengths = np.diff(np.append(first, len(starts)))
-        self._firsts = _rows(first)
-        self._lasts = _rows(first + lengths - 1)
-        self._several = np.flatnonzero(np.repeat(lengths > 1, lengths))
-        self._starts = starts[self._several]
-        self._share = integers(share[self._several])
+        last = first + lengths - 1
+        several = np.repeat(lengths > 1, lengths)
+        self._last_of_outcome = _rows(last)
+        self._several = _rows(np.flatnonzero(several))
+        self._starts = starts[several]
+        self._share = integers(share[several])
         totals = np.add.reduceat(share, first) if len(first) else share
-        self._whole = integers(np.repeat(totals, lengths)[self._several])
+        self._whole = integers(np.repeat(totals, lengths)[several])
+        self._last_of_several = _rows(last[lengths > 1])
+        self._last_within_several = _rows(np.flatnonzero(np.append(self._starts[1:], True)))
 
     def split(self, column: pl.Series) -> tuple[pl.Series, pl.Series]:
         """(part per row, rounded whole per outcome)."""
-        if len(self._several) == 0:
-            return column, column
-        chosen = column.gather(_rows(self._several))
-        cumulative = cumulative_within(chosen * self._share, self._starts)
-        part = parts_of_rounded_sums(cumulative, self._whole, self._starts)
-        parts = column.clone().scatter(_rows(self._several), _null_where(chosen, part))
-        return parts, cumulative_within(parts, self._all_starts(len(column))).gather(self._lasts)
-
-    def _all_starts(self, length: int) -> Bools:
-        starts = np.zeros(length, dtype=np.bool_)
-        starts[self._firsts.to_numpy()] = True
-        return starts
+        if len(self._several) == 0 or column.null_count() == len(column):
+            return column, column.gather(self._last_of_outcome)
+        chosen = column.gather(self._several)
+        rounded = divide_half_even(cumulative_within(chosen * self._share, self._starts), self._whole)
+        parts = column.clone().scatter(self._several, _null_where(chosen, steps(rounded, self._starts)))
+        wholes = parts.clone().scatter(self._last_of_several, rounded.gather(self._last_within_several))
+        return parts, wholes.gather(self._last_of_outcome)
 
 
 class _OverTouches:
@@ -105,25 +104,24 @@ class _OverTouches:
         lengths = np.diff(np.append(starts, len(weight)))
         self._group = _rows(np.repeat(np.arange(len(starts)), lengths))
         several = np.repeat(lengths > 1, lengths)
-        self._several = np.flatnonzero(several)
+        self._several = _rows(np.flatnonzero(several))
         # One running sum over all touches, less what stood before each path; it fits where a path's sum does.
         running = np.cumsum(weight)
         before = (running - weight)[starts]
-        self._cumulative = integers((running - np.repeat(before, lengths))[self._several])
+        self._cumulative = integers((running - np.repeat(before, lengths))[several])
         totals = running[starts + lengths - 1] - before if len(starts) else weight
-        self._whole = integers(np.repeat(totals, lengths)[self._several])
+        self._whole = integers(np.repeat(totals, lengths)[several])
         is_start = np.zeros(len(weight), dtype=np.bool_)
         is_start[starts] = True
-        self._starts = is_start[self._several]
+        self._starts = is_start[several]
 
     def split(self, column: pl.Series) -> pl.Series:
         per_touch = column.gather(self._group)
-        if len(self._several) == 0:
+        if len(self._several) == 0 or column.null_count() == len(column):
             return per_touch
-        rows = _rows(self._several)
-        chosen = per_touch.gather(rows)
-        part = parts_of_rounded_sums(chosen.fill_null(0) * self._cumulative, self._whole, self._starts)
-        return per_touch.scatter(rows, _null_where(chosen, part))
+        chosen = per_touch.gather(self._several)
+        rounded = divide_half_even(chosen.fill_null(0) * self._cumulative, self._whole)
+        return per_touch.scatter(self._several, _null_where(chosen, steps(rounded, self._starts)))
 
 
 def _null_where(source: pl.Series, column: pl.Series) -> pl.Series:

@@ -41,13 +41,13 @@ def worth(measures: Measures, is_conversion: Bools, role: pl.Series, rule: Int64
     Conversion: amount ⊗ margin, or quantity ⊗ value_per_event; capped at ±max_value; negated for a loss.
     Time saved: (seconds × hourly_rate / 3600) ⊗ realisation, with seconds capped at ±max_seconds.
     """
+    if is_conversion.all():
+        return _conversions(measures, rule, columns)
     rows = [np.flatnonzero(is_conversion), np.flatnonzero(~is_conversion)]
     parts = [
         _conversions(measures.rows(_numbers(rows[0])), rule[rows[0]], columns),
         _time_saved(measures.rows(_numbers(rows[1])), role.gather(_numbers(rows[1])), rule[rows[1]], columns),
     ]
-    if len(rows[0]) == len(rule):
-        return parts[0]
     back = pl.Series(np.argsort(np.concatenate(rows), kind="stable"), dtype=pl.UInt32)
 
     def joined(name: str) -> pl.Series:
@@ -62,10 +62,10 @@ def _conversions(measures: Measures, rule: Int64s, columns: RuleColumns) -> Wort
     by_event = product(measures.quantity, integers(columns.value_per_event[rule]))
     sign = integers(np.where(columns.is_loss[rule], -1, 1))
     frame = pl.DataFrame({"a": by_amount, "e": by_event, "per_event": columns.has_value_per_event[rule]})
-    full = frame.select(pl.when("per_event").then("e").otherwise("a")).to_series()
-    capped = clamp(full, columns.max_value.gather(_numbers(rule)).cast(INT))
+    full = frame.select(pl.when("per_event").then("e").otherwise("a")).to_series() * sign
+    value = clamp(full, columns.max_value.gather(_numbers(rule)).cast(INT))
     none = pl.Series([None], dtype=INT).new_from_index(0, len(rule))
-    return Worth(capped * sign, full * sign, none, none)
+    return Worth(value, full, none, none)
 
 
 def _time_saved(measures: Measures, role: pl.Series, rule: Int64s, columns: RuleColumns) -> Worth:
@@ -83,11 +83,13 @@ def _time_saved(measures: Measures, role: pl.Series, rule: Int64s, columns: Rule
     hourly_rate = integers(columns.hourly_rate(rule, role))
     realisation = integers(columns.realisation[rule])
 
-    def value(of: pl.Series) -> pl.Series:
+    def worth_of(of: pl.Series) -> pl.Series:
         paid = divide_half_even(of * hourly_rate, integer(_SECONDS_PER_HOUR * UNIT))
         return product(paid, realisation)
 
-    return Worth(value(seconds), value(full_seconds), seconds, full_seconds)
+    value = worth_of(seconds)
+    full_value = value if full_seconds is seconds else worth_of(full_seconds)
+    return Worth(value, full_value, seconds, full_seconds)
 
 
 def _numbers(rows: Int64s) -> pl.Series:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from attribution.costs import PriceList
 from attribution.decimals import Bounds
-from attribution.rules import Bare, Table, nearest, parse_toml
+from attribution.toml_tables import Bare, Table, nearest, parse_toml
 from schemas.currencies import ACTIVE
 from schemas.errors import setting_error
 from streams.price_lists import load_price_list

@@ -10,10 +10,12 @@ Whatever keeps a file from being read to its end raises ``UnavailableError`` wit
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +28,7 @@ from streams.decode import Block
 from streams.json_lines import count_records
 
 _ROWS_PER_BLOCK = 1 << 18
+_POLARS_DIGITS = 38
 
 
 class _Readable(Protocol):
@@ -100,15 +103,38 @@ def _read_lines(file: Path, block_bytes: int) -> Iterator[bytes]:
 def _read_parquet(file: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
     """Whole row groups, as many as make a block: polars skips the others (and reads twice as fast as pyarrow)."""
     with pq.ParquetFile(file) as parquet:
-        groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
-        sizes = [(group.num_rows, group.total_byte_size) for group in groups]
-    first, rows, size = 0, 0, 0
-    scan = pl.scan_parquet(file, glob=False)
-    for number, (group_rows, group_bytes) in enumerate(sizes, start=1):
-        rows, size = rows + group_rows, size + group_bytes
-        if rows >= _ROWS_PER_BLOCK or size >= block_bytes or number == len(sizes):
-            yield scan.slice(first, rows).collect()
-            first, rows, size = first + rows, 0, 0
+        wide = [field.name for field in parquet.schema_arrow if _is_wide(field.type)]
+        scan = pl.scan_parquet(file, glob=False).select(pl.exclude(wide))
+        first, rows, size, taken = 0, 0, 0, 0
+        for number in range(1, parquet.num_row_groups + 1):
+            group = parquet.metadata.row_group(number - 1)
+            rows, size = rows + group.num_rows, size + group.total_byte_size
+            if rows >= _ROWS_PER_BLOCK or size >= block_bytes or number == parquet.num_row_groups:
+                frame = scan.slice(first, rows).collect()
+                if wide:
+                    texts = _as_texts(parquet.read_row_groups(range(taken, number), columns=wide))
+                    frame = frame.with_columns(texts).select(parquet.schema_arrow.names)
+                yield frame
+                first, rows, size, taken = first + rows, 0, 0, number
+
+
+def _is_wide(dtype: pa.DataType) -> bool:
+    """A decimal of more digits than polars has, or what holds one: polars refuses the file, or panics later."""
+    if pa.types.is_decimal256(dtype):
+        return bool(dtype.precision > _POLARS_DIGITS)
+    return any(_is_wide(dtype.field(number).type) for number in range(dtype.num_fields))
+
+
+def _as_texts(columns: pa.Table) -> list[pl.Series]:
+    """Wide decimals as decimal texts, what holds them as JSON. Value by value: no column library writes them so."""
+    return [
+        pl.Series(name, [None if value is None else _as_text(value) for value in column.to_pylist()], pl.String)
+        for name, column in zip(columns.column_names, columns.columns, strict=True)
+    ]
+
+
+def _as_text(value: object) -> str:
+    return format(value, "f") if isinstance(value, Decimal) else json.dumps(value, default=str)
 
 
 def _why(error: BaseException) -> str:

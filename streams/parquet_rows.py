@@ -31,6 +31,7 @@ _ESCAPE_BYTES, _SCALAR_BYTES = 6, 64
 
 def read_rows(frame: pl.DataFrame, kind: Kind, *, max_record_bytes: int) -> Reading:
     """One row per row. Unknown columns matter to the row's JSON only."""
+    frame = pl.DataFrame([_stored(column) for column in frame])
     columns: list[pl.Series] = []
     masks: list[Mask | None] = [_may_exceed(frame, max_record_bytes)]
     for field in FIELDS[kind]:
@@ -39,6 +40,13 @@ def read_rows(frame: pl.DataFrame, kind: Kind, *, max_record_bytes: int) -> Read
         masks.append(doubt)
     doubt = any_of(masks, frame.height)
     return Reading(pl.DataFrame(columns), doubt, None, frame.height, lambda rows: rows_as_json(frame[rows], kind))
+
+
+def _stored(column: pl.Series) -> pl.Series:
+    """A map as the list of its entries, an extension type (JSON, UUID) as what it is stored as."""
+    if isinstance(column.dtype, pl.Map):
+        return column.map.entries()
+    return column.ext.storage() if column.dtype.is_extension() else column
 
 
 # --- a column as the checks take it -------------------------------------------------------------------
@@ -135,6 +143,7 @@ def _object(members: Iterable[tuple[str, str]]) -> str:
 
 def _as_json(column: pl.Series, due: Type | None) -> list[str]:
     """Each value as JSON text. due: what the field's type is; None: an unknown field."""
+    column = _stored(column)
     match column.dtype:
         case pl.Null():
             return ["null"] * len(column)
@@ -202,6 +211,7 @@ def _rfc3339(units: int, per_second: int) -> str:
 
 def _attributes_json(column: pl.Series) -> list[str]:
     """``attributes`` as the JSON object that they mean: a struct without its nulls, a map, or the JSON text itself."""
+    column = _stored(column)
     dtype = column.dtype
     if _is_text(dtype):
         return [_dump(text) if text is None or not _is_json(text) else text for text in column.cast(pl.String)]
@@ -264,6 +274,7 @@ def _total(bounds: list[Longs], length: int) -> Longs:
 
 def _most_bytes(column: pl.Series) -> Longs:
     """An upper bound of each value's length as JSON."""
+    column = _stored(column)
     match column.dtype:
         case pl.String() | pl.Categorical() | pl.Enum():
             lengths = column.cast(pl.String).str.len_bytes()

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from attribution.costs import PRICE_LIMIT, PRICE_PLACES_MAX, STANDARD_TIER, PriceKey, PriceList, TokenKind
-from attribution.rules import Bare, shown
+from attribution.toml_tables import Bare, shown
 from schemas.errors import ConfigurationError, setting_error
 from streams.rule_files import read_text
 

@@ -38,6 +38,9 @@ from streams.parquet_sink import DaySlice, WrittenFile, days_of, take, write_fra
 from streams.rule_files import load_rules, rule_sources
 from streams.settings import Settings, check_rules_against
 
+#: Two cores: one attributes and writes, the other writes.
+_THREADS = 2
+
 #: Gives the raw bytes of records by their source columns.
 RawRecords = Callable[[str, pl.DataFrame], list[bytes]]
 
@@ -137,28 +140,29 @@ def publish(
     the rows and digests per table. notify: takes warnings.
     """
     compiled = load_policy(settings)
-    with _staged(out) as stage, ThreadPoolExecutor(1) as writer:
+    with _staged(out) as stage, ThreadPoolExecutor(_THREADS) as pool:
         accepted = drop_copies(log, raw_records)
         _warn_before_rules(accepted.inferences, compiled, notify)
         name = f"{commit_id:012d}"
-        # The widest table is written while the outcomes are attributed.
-        inferences = writer.submit(_write_inferences, accepted.inferences, commit_id, stage, name)
+        # Events are written while outcomes are attributed, digests made while the ledgers are written.
+        inferences = pool.submit(_write_inferences, accepted.inferences, commit_id, stage, name)
+        outcomes = pool.submit(_write_outcomes, accepted, commit_id, stage, name)
         ledger = attribute_batch(accepted.inferences, accepted.outcomes, accepted.reversals, compiled)
         publication = Publication(
             accepted, ledger, compiled, commit_id, log.newest_event_time(), datetime.now(UTC), open_too
         )
         digests = {
-            table: writer.submit(table_digest, table, frame)
+            table: pool.submit(table_digest, table, frame)
             for table, frame in (("credits", ledger.credits), ("unattributed", ledger.unattributed))
         }
         written = {
-            "outcomes": _write_outcomes(publication, stage, name),
             "credits": _write_ledger("credits", ledger.credits, publication, stage, name),
             "unattributed": _write_ledger("unattributed", ledger.unattributed, publication, stage, name),
             "attributed": _write_attributed(settings, publication, stage, name),
             "dead_letters": _write_plain("dead_letters", log.refused(), publication, stage, name),
             "commits": _write_plain("commits", _commit_rows(log.counts, publication), publication, stage, name),
             "inferences": inferences.result(),
+            "outcomes": outcomes.result(),
         }
         tables: dict[str, Any] = {
             table: {"rows": sum(file.rows for file in written[table])}
@@ -218,24 +222,20 @@ def _write_inferences(inferences: pl.DataFrame, commit_id: int, folder: Path, na
     return write_table("inferences", days_of(inferences["event_time"]), rows_of, folder, name)
 
 
-def _write_outcomes(publication: Publication, folder: Path, name: str) -> list[WrittenFile]:
-    columns = TABLES["outcomes"]
-    reversals = publication.accepted.reversals
-    frames = [
-        publication.accepted.outcomes,
-        reversals.with_columns(constant(Kind.REVERSAL.value, reversals.height).alias("kind")),
-    ]
+def _write_outcomes(accepted: Accepted, commit_id: int, folder: Path, name: str) -> list[WrittenFile]:
+    schema = TABLES["outcomes"]
+    kind = constant(Kind.REVERSAL.value, accepted.reversals.height).alias("kind")
     whole = pl.concat(
         [
             frame.select(
-                (pl.col(column) if column in frame.columns else pl.lit(None, dtype=dtype)).alias(column)
-                for column, dtype in columns.items()
+                pl.col(column) if column in frame.columns else pl.lit(None, dtype=dtype).alias(column)
+                for column, dtype in schema.items()
                 if column != "commit_id"
-            ).with_columns(_number("commit_id", publication.commit_id))
-            for frame in frames
+            )
+            for frame in (accepted.outcomes, accepted.reversals.with_columns(kind))
         ]
-    )
-    return write_frame("outcomes", whole, folder, name, publication.committed_at.date())
+    ).with_columns(_number("commit_id", commit_id))
+    return write_table("outcomes", days_of(whole["event_time"]), lambda part: take(whole, part.rows), folder, name)
 
 
 def _write_ledger(

@@ -20,11 +20,12 @@ import polars as pl
 from attribution.costs import Conversion, with_costs
 from attribution.figures import Row
 from attribution.ratio import ATTRIBUTE_PREFIX, DEFAULT_BY, KEYS, PERIODS, Tables, View, in_range, ratio_rows
-from attribution.rules import Bare, nearest
+from attribution.toml_tables import Bare, nearest
 from attribution.windows import DAY_US, parse_duration
 from schemas.errors import UnavailableError, setting_error
 from streams.cost_file import CostFile, load_cost_file
 from streams.fx_file import FX_COLUMNS, load_fx
+from streams.moments import parse_moment
 from streams.ratio_report import FORMATS
 
 _TABLES = ("inferences", "credits", "unattributed", "attributed")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attribution.rules import Bare, Rules, combine, parse_rules
+from attribution.rules import Rules, combine, parse_rules
+from attribution.toml_tables import Bare
 from schemas.errors import setting_error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,9 @@ def test_replay_to_a_time_is_a_replay_of_the_events_before_it(demo_log: Path, tm
 
 def _is_at_or_after(line: bytes, moment: str) -> bool:
     try:
-        return str(json.loads(line)["event_time"]) >= moment
+        time = json.loads(line)["event_time"]
+        own = datetime.fromtimestamp(time / 1000, UTC) if isinstance(time, int) else datetime.fromisoformat(time)
+        return own >= datetime.fromisoformat(moment)
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -197,7 +200,7 @@ def test_a_replay_that_fails_publishes_nothing(demo_log: Path, tmp_path: Path) -
     broken = tmp_path / "log"
     for topic in TOPICS:
         (broken / topic).mkdir(parents=True)
-    (broken / "inferences" / "0.jsonl.gz").write_bytes(gzip.compress(b"{}" * 1000)[:40])
+    (broken / "inferences" / "0.jsonl.gz").write_bytes(gzip.compress(b"".join(lines_of(demo_log, "inferences")))[:-2000])
     with pytest.raises(UnavailableError, match=r"0\.jsonl\.gz"):
         replay(load_settings(DEMO), broken, tmp_path / "out")
     assert not (tmp_path / "out").exists()
