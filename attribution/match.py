@@ -53,7 +53,7 @@ def _pairs_by_id(outcomes: pl.DataFrame, inference_id: pl.Series) -> pl.DataFram
         }
     )
     known = pl.DataFrame({"id": inference_id, "inference": np.arange(len(inference_id), dtype=np.uint32)})
-    return _joined(named, known)
+    return join_by_hash(named, known).select("outcome", "inference")
 
 
 def _slices_by_trace(outcomes: pl.DataFrame, trace_id: pl.Series) -> Iterator[Slice]:
@@ -65,12 +65,13 @@ def _slices_by_trace(outcomes: pl.DataFrame, trace_id: pl.Series) -> Iterator[Sl
     )
     sizes = known.group_by("id").len("size")
     pair_counts = named.join(sizes, on="id", how="left", maintain_order="left")["size"].fill_null(0).to_numpy()
-    for first, last in _bounded_runs(pair_counts, PAIRS_PER_SLICE):
+    for first, last in bounded_runs(pair_counts, PAIRS_PER_SLICE):
         chosen = named.slice(first, last - first).with_columns(pl.col("outcome") - first)
-        yield Slice(outcomes.slice(first, last - first), _joined(chosen, known))
+        pairs = join_by_hash(chosen, known).select("outcome", "inference")
+        yield Slice(outcomes.slice(first, last - first), pairs)
 
 
-def _bounded_runs(sizes: np.ndarray[tuple[int], np.dtype[np.uint32]], limit: int) -> Iterator[tuple[int, int]]:
+def bounded_runs(sizes: np.ndarray[tuple[int], np.dtype[np.uint32]], limit: int) -> Iterator[tuple[int, int]]:
     """Runs [first, last) whose sizes sum to at most ``limit``, but for a run of one."""
     total = np.cumsum(sizes.astype(np.int64))
     first = 0
@@ -81,9 +82,9 @@ def _bounded_runs(sizes: np.ndarray[tuple[int], np.dtype[np.uint32]], limit: int
         first = last
 
 
-def _joined(named: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Pairs (outcome, inference) with equal ids, in order of outcome."""
+def join_by_hash(named: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Inner join on the column ``id`` of both, in order of ``named``; the columns of both, ``id`` once."""
     left = named.with_columns(hashed(named["id"]).alias("hash"))
-    right = known.select(hashed(known["id"]).alias("hash"), "inference", pl.col("id").alias("known_id"))
+    right = known.select(hashed(known["id"]).alias("hash"), pl.all().exclude("id"), pl.col("id").alias("known_id"))
     joined = left.join(right, on="hash", how="inner", maintain_order="left")
-    return joined.filter(pl.col("id") == pl.col("known_id")).select("outcome", "inference")
+    return joined.filter(pl.col("id") == pl.col("known_id")).drop("hash", "known_id")

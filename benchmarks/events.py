@@ -63,8 +63,11 @@ def write_pipeline(folder: Path) -> Path:
     return folder / "pipeline.toml"
 
 
-def ids(prefix: str, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pl.Series:
-    """Ids such as ``inf-0000000123-9f86d081``: unique, and not in hash order."""
+def ids(prefix: str, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], *, wide: bool = True) -> pl.Series:
+    """Ids such as ``inf-0000000123-2654435769``, or ``i0000000123`` for narrow lines: unique."""
+    if not wide:
+        short = pl.format("{}{}", pl.lit(prefix[0]), pl.col("n").cast(pl.String).str.zfill(10))
+        return pl.DataFrame({"n": numbers}).select(short.alias("id")).to_series()
     mixed = (numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
     frame = pl.DataFrame({"n": numbers, "m": mixed})
     text = pl.format("{}-{}-{}", pl.lit(prefix), pl.col("n").cast(pl.String).str.zfill(10), pl.col("m").cast(pl.String))
@@ -82,10 +85,10 @@ def inferences(count: int, seed: int = 1, *, wide: bool = True) -> pl.DataFrame:
     time = np.sort(rng.integers(0, DAYS * DAY_US, count)) + START_US
     frame = pl.DataFrame(
         {
-            "inference_id": ids("inf", np.arange(count)),
+            "inference_id": ids("inf", np.arange(count), wide=wide),
             "event_time": pl.Series(time).cast(pl.Datetime("us", "UTC")),
             "use_case": word(rng, USE_CASES, count),
-            "model": word(rng, ("model-small", "model-large", "model-xl"), count),
+            "model": word(rng, ("model-small", "model-large", "model-xl") if wide else ("s", "m", "l"), count),
         }
     )
     if not wide:
@@ -110,7 +113,7 @@ def conversions(count: int, inference_count: int, seed: int = 2, *, wide: bool =
     outcome = np.repeat(np.arange(count), named)
     near = np.clip(np.repeat(anchor, named) - rng.integers(0, 2_000, len(outcome)), 0, inference_count - 1)
     listed = (
-        pl.DataFrame({"outcome": outcome, "id": ids("inf", near)})
+        pl.DataFrame({"outcome": outcome, "id": ids("inf", near, wide=wide)})
         .group_by("outcome", maintain_order=True)
         .agg(pl.col("id"))["id"]
     )
@@ -118,7 +121,7 @@ def conversions(count: int, inference_count: int, seed: int = 2, *, wide: bool =
     time = START_US + anchor * step + rng.integers(0, 3_600_000_000, count)
     frame = pl.DataFrame(
         {
-            "event_id": ids("out", np.arange(count)),
+            "event_id": ids("out", np.arange(count), wide=wide),
             "event_time": pl.Series(time).cast(pl.Datetime("us", "UTC")),
             "type": word(rng, ("purchase", "signup"), count) if wide else word(rng, ("signup",), count),
             "inference_ids": listed,
@@ -148,7 +151,8 @@ def write_json_lines(frame: pl.DataFrame, folder: Path, *, pad_to: int | None = 
     time = pl.col("event_time").dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
     frame = frame.with_columns(time.alias("event_time"))
     if pad_to is not None:
-        missing = pad_to - len(frame.head(1).write_ndjson()) - len(',"note":""')
+        sample = frame.sample(min(frame.height, 1_000), seed=0).write_ndjson()
+        missing = pad_to - round(len(sample.encode()) / min(frame.height, 1_000)) - len(',"note":""')
         frame = frame.with_columns(pl.lit("x" * max(missing, 0)).alias("note"))
     size = 0
     for number, part in enumerate(frame.iter_slices(ROWS_PER_FILE)):

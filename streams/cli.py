@@ -7,6 +7,7 @@ storage unavailable. Each command imports what it needs when it runs, so ``--hel
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,18 +72,24 @@ def run(pipeline: Path, *, until_end: bool) -> None:
 @click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
 @click.option("--out", required=True, type=_PATH, help="New or empty folder for the tables.")
 @click.option("--to", "to", help="Leave out events at or after this time (RFC 3339, or a date: its start in UTC).")
-def replay(pipeline: Path, log: Path, out: Path, to: str | None) -> None:
+@click.option("--memory", help="What the replay may use, such as 4GiB; default: half of the machine's memory.")
+def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | None) -> None:
     """Recompute everything from a log, as one batch, with digests of the money tables.
 
-    Prints the manifest's digests: equal digests mean equal figures, to the last unit.
+    Prints the manifest's digests: equal digests mean equal figures, to the last unit. A log larger than
+    memory is worked on in parts, on disk below OUT.
     """
+    from streams.options import parse_size
     from streams.replay import replay as replay_log
     from streams.settings import load_settings
 
     settings = load_settings(pipeline)
     to_us = None if to is None else _moment("--to", to)
+    memory_bytes = None if memory is None else parse_size("--memory", memory)
     with _progress("reading") as progress:
-        manifest = replay_log(settings, log, out, to_us=to_us, notify=_say, progress=progress)
+        manifest = replay_log(
+            settings, log, out, to_us=to_us, memory_bytes=memory_bytes, notify=_say, progress=progress
+        )
     click.echo(json.dumps(manifest["tables"], indent=2))
 
 
@@ -149,7 +156,7 @@ def ratio(out: Path, costs: Path | None, format_: str, **options: str | None) ->
     from streams.ratio_command import RatioOptions, run_ratio
 
     chosen = {name: value for name, value in options.items() if value is not None}
-    click.echo(run_ratio(out, RatioOptions(costs=costs, format=format_, **chosen)))
+    click.echo(run_ratio(out, RatioOptions(costs=costs, format=format_, width=_terminal_width(), **chosen)))
 
 
 @main.command()
@@ -158,7 +165,12 @@ def demo(folder: Path) -> None:
     """Real inference traffic, generated outcomes, the whole way to the ratio: configs, events, tables, report."""
     from streams.demo import run_demo
 
-    run_demo(folder, show=click.echo, say=_say)
+    run_demo(folder, show=click.echo, say=_say, width=_terminal_width())
+
+
+def _terminal_width() -> int | None:
+    """None where results go to a file or a pipe: nothing limits them there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _say(message: str) -> None:
@@ -168,7 +180,7 @@ def _say(message: str) -> None:
 def _moment(option: str, text: str) -> int:
     """A time as µs since 1970."""
     from attribution.windows import EPOCH
-    from streams.moments import parse_moment
+    from streams.options import parse_moment
 
     since = parse_moment(option, text) - EPOCH
     return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds

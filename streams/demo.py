@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from schemas.errors import UnavailableError
+from schemas.outputs import TABLES
 from streams.demo_events import ORIGIN_NOTE, write_events
 from streams.ratio_command import RatioOptions, run_ratio
 from streams.runner import run
@@ -17,25 +19,27 @@ from streams.settings import load_settings
 _PARTS = ("demo.toml", "demo", "rules")
 
 
-def run_demo(folder: Path, *, show: Callable[[str], None], say: Callable[[str], None]) -> None:
+def run_demo(
+    folder: Path, *, show: Callable[[str], None], say: Callable[[str], None], width: int | None = None
+) -> None:
     """Write configs and events below ``folder``, consume them, and show what came out.
 
-    show: takes results; say: takes what is going on. An earlier demo's events and tables are replaced.
+    show: takes results; say: takes what is going on; width: of the terminal, None where there is none. An earlier
+    demo's events and tables are replaced.
     """
     configs = _configs(folder)
     say(f"configuration: {configs / 'demo.toml'}, rules in {configs / 'rules'}")
     counts = write_events(folder)
     say("events: " + ", ".join(f"{count} {topic}" for topic, count in counts.items()))
     settings = load_settings(configs / "demo.toml")
-    out = settings.output.path
+    out = Path(os.path.normpath(settings.output.path))  # demo/out, not configs/../demo/out
     shutil.rmtree(out, ignore_errors=True)
     say(f"attribution run {configs / 'demo.toml'} --until-end")
     run(settings, until_end=True, notify=say)
     say("")
     show(f"What is real here: {ORIGIN_NOTE}\n")
-    show(run_ratio(out, RatioOptions(costs=configs / "demo" / "costs.toml")))
-    show(_counted(out, "unattributed", "Not attributed, by reason", ["use_case", "reason"]))
-    show(_counted(out, "dead_letters", "Refused records (dead letters), by reason", ["reason"]))
+    show(run_ratio(out, RatioOptions(costs=configs / "demo" / "costs.toml", width=width)))
+    show(_dead_letters(out))
     show(_next_steps(out, configs))
 
 
@@ -59,34 +63,32 @@ def _configs(folder: Path) -> Path:
     return folder / "configs"
 
 
-def _counted(out: Path, table: str, title: str, keys: list[str]) -> str:
-    rows = pl.read_parquet(out / table / "**" / "*.parquet", hive_partitioning=False)
-    figures = [pl.len().alias("rows")]
-    if table == "unattributed":
-        figures.append(pl.col("amount").sum().round(2).alias("amount_usd"))
-    counts = rows.group_by(keys).agg(figures).sort("rows", descending=True)
-    lines = [[*counts.columns], *([str(value if value is not None else "–") for value in row] for row in counts.rows())]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(counts.columns))]
-    numbers = len(keys)
-    text = "\n".join(
-        "  "
-        + "  ".join(
-            cell.ljust(width) if place < numbers else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+def _dead_letters(out: Path) -> str:
+    refused = (
+        _table(out, "dead_letters").group_by("reason").len("count").sort("count", "reason", descending=[True, False])
     )
-    return f"{title}\n{text}\n"
+    lines = [f"  {count:>8,}  {reason}\n" for reason, count in refused.rows()]
+    return f"Refused records (dead letters), by reason\n{''.join(lines)}"
 
 
 def _next_steps(out: Path, configs: Path) -> str:
-    credit = pl.read_parquet(out / "credits" / "**" / "*.parquet", hive_partitioning=False)
-    several = credit.group_by("outcome_id").len().filter(pl.col("len") > 1).sort("outcome_id")
-    outcome = several["outcome_id"][0] if several.height else credit["outcome_id"][0]
-    return f"""The tables are plain Parquet in {out}: inferences, outcomes, credits, unattributed, attributed, dead_letters, commits.
-  polars   pl.read_parquet("{out}/attributed/**/*.parquet").select(pl.col("attributed_value").sum())
-  DuckDB   SELECT use_case, sum(attributed_value) FROM '{out}/attributed/**/*.parquet' GROUP BY use_case
-Next
-  attribution explain --out {out} --outcome {outcome}
-  attribution replay {configs / "demo.toml"} --log {out.parent / "events"} --out {out.parent / "replayed"}
-  attribution rules show {configs / "rules"}"""
+    """Commands to go on with; the outcome to explain is one that several inferences share, if there is one."""
+    touches = _table(out, "credits").group_by("outcome_id").len("touches")
+    outcome = touches.sort(pl.col("touches") == 1, "outcome_id")["outcome_id"][0]
+    folder = out.parent
+    return "\n".join(
+        [
+            f"The tables are plain Parquet in {out}: {', '.join(TABLES)}.",
+            f'  polars   pl.read_parquet("{out}/attributed/**/*.parquet").select(pl.col("attributed_value").sum())',
+            # Shown, not run.
+            f"  DuckDB   SELECT use_case, sum(attributed_value) FROM '{out}/attributed/**/*.parquet' GROUP BY use_case",  # noqa: S608
+            "Next",
+            f"  attribution explain --out {out} --outcome {outcome}",
+            f"  attribution replay {configs / 'demo.toml'} --log {folder / 'events'} --out {folder / 'replayed'}",
+            f"  attribution rules show {configs / 'rules'}",
+        ]
+    )
+
+
+def _table(out: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(out / name / "**" / "*.parquet", hive_partitioning=False)

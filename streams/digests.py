@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable
 
 import polars as pl
 
@@ -18,19 +19,26 @@ from schemas.outputs import DATE_COLUMN, LEDGER_KEYS, TABLES
 _ROWS_PER_CHUNK = 200_000
 
 
-def table_digest(table: str, frame: pl.DataFrame) -> str:
-    """The digest, as lower-case hex, of a ledger table's standing rows."""
-    columns = [name for name in TABLES[table] if name not in ("sign", "commit_id")]
+def table_digest(table: str, days: Iterable[pl.DataFrame]) -> str:
+    """The digest, as lower-case hex, of a ledger table's standing rows.
+
+    days: frames that hold whole days, in order of day; one frame of all days will do.
+    """
+    columns = {name: dtype for name, dtype in TABLES[table].items() if name not in ("sign", "commit_id")}
+    times = [pl.col(name).to_physical() for name, dtype in columns.items() if isinstance(dtype, pl.Datetime)]
+    digest = hashlib.sha256((",".join(columns) + "\n").encode())
+    for rows in days:
+        ordered = _ordered(table, rows.select(list(columns)))
+        for start in range(0, ordered.height, _ROWS_PER_CHUNK):
+            chunk = io.BytesIO()
+            part = ordered.slice(start, _ROWS_PER_CHUNK).with_columns(times)
+            part.write_csv(chunk, include_header=False, quote_style="necessary")
+            digest.update(chunk.getbuffer())
+    return digest.hexdigest()
+
+
+def _ordered(table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """By date, then by key, each part compared as bytes with null first."""
     date_column = DATE_COLUMN[table]
     assert date_column is not None
-    keys = [pl.col(key).cast(pl.String) for key in LEDGER_KEYS[table]]
-    ordered = frame.select(columns).sort(pl.col(date_column).dt.date(), *keys)
-    times = [pl.col(name).to_physical() for name, dtype in TABLES[table].items() if isinstance(dtype, pl.Datetime)]
-    digest = hashlib.sha256()
-    for start in range(0, max(ordered.height, 1), _ROWS_PER_CHUNK):
-        chunk = io.BytesIO()
-        ordered.slice(start, _ROWS_PER_CHUNK).with_columns(times).write_csv(
-            chunk, include_header=start == 0, quote_style="necessary"
-        )
-        digest.update(chunk.getbuffer())
-    return digest.hexdigest()
+    return rows.sort(pl.col(date_column).dt.date(), *(pl.col(key).cast(pl.String) for key in LEDGER_KEYS[table]))

@@ -77,16 +77,20 @@ def write_table(
     folder: Path,
     name: str,
 ) -> list[WrittenFile]:
-    """Write a table's rows, one file per day; an empty table is one file without rows under 1970-01-01.
+    """Write a table's rows, one file per day; without rows nothing is written.
 
     days: per row; rows_of: the table's rows of one day, so that wide tables are never whole in memory.
     """
-    written = [_write_file(table, rows_of(part), part.day, folder, name) for part in day_slices(days)]
-    return written or [_write_file(table, pl.DataFrame(schema=TABLES[table]), _EPOCH, folder, name)]
+    return [_write_file(table, rows_of(part), part.day, folder, name) for part in day_slices(days)]
 
 
 def write_frame(table: str, frame: pl.DataFrame, folder: Path, name: str, commit_day: date) -> list[WrittenFile]:
-    """Write a whole frame; tables without an event date go under the day of the commit."""
+    """Write a whole frame; tables without an event date go under the day of the commit.
+
+    A frame without rows is one file with the table's schema, under 1970-01-01.
+    """
+    if frame.height == 0:
+        return [_write_file(table, frame, _EPOCH, folder, name)]
     column = DATE_COLUMN[table]
     if column is not None:
         days = days_of(frame[column])

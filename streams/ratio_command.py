@@ -25,7 +25,7 @@ from attribution.windows import DAY_US, parse_duration
 from schemas.errors import UnavailableError, setting_error
 from streams.cost_file import CostFile, load_cost_file
 from streams.fx_file import FX_COLUMNS, load_fx
-from streams.moments import parse_moment
+from streams.options import parse_moment
 from streams.ratio_report import FORMATS
 
 _TABLES = ("inferences", "credits", "unattributed", "attributed")
@@ -39,7 +39,7 @@ _INFERENCE_COLUMNS = (
 
 @dataclass(frozen=True)
 class RatioOptions:
-    """The command's options, as written; None: not given."""
+    """The command's options, as written; None: not given. width: of the terminal, None where there is none."""
 
     costs: Path | None = None
     from_: str | None = None
@@ -48,6 +48,7 @@ class RatioOptions:
     by: str = ",".join(DEFAULT_BY)
     period: str | None = None
     format: str = "table"
+    width: int | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ def run_ratio(out: Path, options: RatioOptions) -> str:
         digests = _table_digests(out, commit) | {str(path): _sha256(path) for path in used}
     except (OSError, pl.exceptions.ComputeError) as error:
         raise UnavailableError(f"{out}: the tables cannot be read: {error}") from error
-    return render([_report_row(manifest, view, commit, digests), *rows], by)
+    return render([_report_row(manifest, view, commit, digests), *rows], by, options.width)
 
 
 # Options

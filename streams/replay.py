@@ -15,10 +15,12 @@ from typing import Any
 import polars as pl
 
 from streams.decode import Limits
+from streams.event_log import EventLog, usable_memory
 from streams.log_reader import Progress, read_log, records_at
 from streams.manifest import manifest
 from streams.publish import RawRecords, load_policy, publish
 from streams.settings import Settings
+from streams.staging import staged
 
 
 def replay(
@@ -27,35 +29,40 @@ def replay(
     out: Path,
     *,
     to_us: int | None = None,
+    memory_bytes: int | None = None,
     notify: Callable[[str], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Replay the event files under ``log`` into ``out``, a new or empty folder; returns the manifest.
 
-    to_us: as if the log had ended there: events at or after this time are left out. notify: takes warnings.
+    to_us: as if the log had ended there: events at or after this time are left out. memory_bytes: what the
+    replay may use (half of the machine's by default); a larger log is worked on in parts, on disk below
+    ``out``. notify: takes warnings.
 
     Raises ConfigurationError (exit 2) for rules, rates or an ``out`` that is not empty, UnavailableError (exit
     3) for a log that cannot be read or a folder that cannot be written; then nothing is published.
     """
     load_policy(settings)  # before the work: a mistake in a rule shows at once
     limits = limits_of(settings)
-    events = read_log(settings, log, limits, before_us=to_us, progress=progress)
-    watermark_us = events.newest_event_time()
 
-    def describe(tables: dict[str, Any]) -> dict[str, Any]:
-        head = manifest(settings, engine="replay", commit_id=0, watermark_us=watermark_us)
-        return head | {"inputs": [asdict(file) for file in events.files], "tables": tables}
+    with staged(out) as stage:
+        events = EventLog(memory_bytes or usable_memory(), stage / "spill")
+        read_log(events, settings, log, limits, before_us=to_us, progress=progress)
 
-    return publish(
-        settings,
-        events,
-        out,
-        raw_records=raw_records_of(settings, log, limits),
-        commit_id=0,
-        open_too=True,
-        describe=describe,
-        notify=notify,
-    )
+        def describe(tables: dict[str, Any]) -> dict[str, Any]:
+            head = manifest(settings, engine="replay", commit_id=0, watermark_us=events.newest_event_time_us)
+            return head | {"inputs": [asdict(file) for file in events.files], "tables": tables}
+
+        return publish(
+            settings,
+            events,
+            stage,
+            raw_records=raw_records_of(settings, log, limits),
+            commit_id=0,
+            open_too=True,
+            describe=describe,
+            notify=notify,
+        )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -16,11 +16,13 @@ from typing import Any
 
 from schemas.errors import ConfigurationError, UnavailableError
 from streams.file_source import topic_files
-from streams.log_reader import Log, read_topic_files
+from streams.event_log import EventLog
+from streams.log_reader import read_topic_files
 from streams.manifest import manifest
 from streams.publish import load_policy, publish
 from streams.replay import limits_of, raw_records_of
 from streams.settings import FilesInput, Settings
+from streams.staging import staged
 
 _POLL_SECONDS = 1.0
 _COMMIT_ID = 1
@@ -39,7 +41,7 @@ class Consumer:
         self._notify = notify
         self._folder = settings.input.path
         self._known: dict[Path, tuple[int, int]] = {}
-        self.log = Log()
+        self.log = EventLog()
 
     def take_in(self) -> int:
         """Read the files that are new since the last call, one micro-batch per topic; returns how many.
@@ -69,18 +71,19 @@ class Consumer:
 
     def publish(self, out: Path) -> dict[str, Any]:
         """Attribute and publish everything taken in; returns the manifest."""
-        watermark_us = self.log.newest_event_time()
+        watermark_us = self.log.newest_event_time_us
         head = manifest(self._settings, engine="live", commit_id=_COMMIT_ID, watermark_us=watermark_us)
-        return publish(
-            self._settings,
-            self.log,
-            out,
-            raw_records=raw_records_of(self._settings, self._folder, limits_of(self._settings)),
-            commit_id=_COMMIT_ID,
-            open_too=False,
-            describe=lambda tables: head,
-            notify=self._notify,
-        )
+        with staged(out) as stage:
+            return publish(
+                self._settings,
+                self.log,
+                stage,
+                raw_records=raw_records_of(self._settings, self._folder, limits_of(self._settings)),
+                commit_id=_COMMIT_ID,
+                open_too=False,
+                describe=lambda _: head,
+                notify=self._notify,
+            )
 
 
 def run(settings: Settings, *, until_end: bool, notify: Callable[[str], None] = lambda _: None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whole random cases for the attribution function, and the same cases as files for the command line.
+"""Whole random cases for the attribution function.
 
 ``random_case`` aims at the edges: times exactly on a window and a microsecond beside it, figures at their bounds,
 half-lives that underflow, ids that sort differently as bytes than in other orders, reversals that do not match. A case
@@ -8,34 +8,32 @@ generated is valid input: nothing here is a dead letter but conflicting duplicat
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
 
-Event = dict[str, Any]
-Rule = dict[str, Any]
+from tests.case_rules import (
+    DAY,
+    EARLIEST,
+    HOUR,
+    MIDDLE,
+    MS,
+    TYPES,
+    UNIT,
+    Rule,
+    S,
+    random_rates,
+    random_rules,
+    random_settings,
+)
 
-UNIT, MS, S, HOUR, DAY = 10**9, 1_000, 1_000_000, 3_600_000_000, 86_400_000_000
-#: The middle of every case, 2024-02-28T12:00:00Z: in the past of any run, and beside a leap day.
-MIDDLE = 1_709_121_600 * S
-EARLIEST = 946_684_800 * S
+Event = dict[str, Any]
+
 TOPICS = {"inferences": "inference", "conversions": "conversion", "time_saved": "time_saved", "reversals": "reversal"}
 EVENT_LISTS = tuple(TOPICS)
-PLACES = dict.fromkeys(("amount", "quantity", "seconds", "baseline_seconds", "actual_seconds"), 9) | {"cost": 12}
-OPTIONAL = {
-    "inferences": ("model_version", "status", "arm", "cost", "session_id", "trace_id", "attributes"),
-    "conversions": ("amount", "currency", "quantity", "inference_id", "inference_ids", "trace_id", "attributes"),
-    "time_saved": ("seconds", "role", "inference_id", "inference_ids", "trace_id", "attributes"),
-    "reversals": ("amount", "currency", "quantity", "seconds", "reason"),
-}
-USE_CASES = ("reco", "Reco", "support", "search/é", "\uff5e wide", "😀", "Zoo")
 RULELESS = "no rules"
-TYPES = {"conversion": ("purchase", "Purchase", "ticket_deflected"), "time_saved": ("purchase", "draft")}
 #: UTF-8 order differs from UTF-16 order (U+FF5E, 😀), from locale order (I, i) and knows no normal forms (é, é).
 ID_FORMS = ("i{}",) * 12 + (
     "I{}",
@@ -51,7 +49,6 @@ ID_FORMS = ("i{}",) * 12 + (
 )
 #: Ages in microseconds whose weight at a half-life of two days is another with 2.0 ** -x or with fused multiply-add.
 HARD_AGES = (15_040_425_557, 83_558_813_084, 111_228_277_852, 157_255_330_509, 170_524_006_344)
-STARTS = [MIDDLE + offset for offset in (-3000 * DAY, -40 * DAY, -3 * DAY, -HOUR, 0, 2 * DAY)]
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,8 @@ def random_case(seed: int, size: int = 10, *, conflicts: bool = True, duplicates
     conflicts: also events with one id and different content, which are refused; duplicates: also equal copies.
     """
     rng = Random(seed)
-    settings = _settings(rng)
-    rules = _rules(rng, settings)
+    settings = random_settings(rng)
+    rules = random_rules(rng, settings)
     inferences = _inferences(rng, rng.randint(1, size + 4), rules)
     outcomes = [_outcome(rng, number, inferences, rules, settings) for number in range(size)]
     reversals = [_reversal(rng, number, outcomes, settings) for number in range(rng.randint(0, 2 * size))]
@@ -88,7 +85,7 @@ def random_case(seed: int, size: int = 10, *, conflicts: bool = True, duplicates
     for events in lists:
         rng.shuffle(events)
     inferences, conversions, time_saved, reversals = lists
-    fx = _fx(rng, settings)
+    fx = random_rates(rng, settings)
     return with_positions(Case(inferences, conversions, time_saved, reversals, rules, fx, settings))
 
 
@@ -127,96 +124,6 @@ def in_time_order(case: Case) -> Case:
         name: sorted(getattr(case, name), key=lambda event: int(event["event_time"])) for name in EVENT_LISTS
     }
     return with_positions(replace(case, **ordered))
-
-
-# --- settings, rules, rates ---
-
-
-def _settings(rng: Random) -> dict[str, Any]:
-    return {
-        "base_currency": rng.choice(["USD", "USD", "USD", "EUR", "JPY"]),
-        "reversal_window": rng.choice([0, HOUR, 2 * DAY, 60 * DAY, 60 * DAY, 60 * DAY]),
-        "fx_max_age": rng.choice([1, 7, 7, 30]),
-        "allowed_lateness": rng.choice([0, HOUR, DAY]),
-    }
-
-
-def _rules(rng: Random, settings: dict[str, Any]) -> list[Rule]:
-    """Rules of one to four use cases: several types and versions; now and then none at all."""
-    rules = []
-    for use_case in rng.sample(USE_CASES, rng.choice([0, 1, 1, 2, 2, 3, 4] if rng.random() < 0.2 else [1, 2, 2, 3, 4])):
-        is_traced = rng.random() < 0.5
-        for kind, types in TYPES.items():
-            for type_ in rng.sample([*types, "*", "*"], rng.choice([0, 1, 2, 2, 3, 3])):
-                starts = {rng.choice(STARTS[:2]), *rng.sample(STARTS[1:], rng.choice([0, 0, 1, 2]))}
-                starts = starts if rng.random() < 0.8 else {rng.choice(STARTS)}
-                versions = [_rule(rng, use_case, kind, type_, start, settings) for start in sorted(starts)]
-                rules += [version | (_trace_keys(rng) if is_traced else {}) for version in versions]
-    unique = {(rule["use_case"], rule["kind"], rule["type"], rule["effective_from"]): rule for rule in rules}
-    return list(unique.values())
-
-
-def _rule(rng: Random, use_case: str, kind: str, type_: str, start: int, settings: dict[str, Any]) -> Rule:
-    rule: Rule = {"use_case": use_case, "kind": kind, "type": type_, "effective_from": start}
-    rule["lookback_window"] = rng.choice([0, S + MS, HOUR, DAY, DAY + HOUR // 2, 7 * DAY, 7 * DAY, 30 * DAY])
-    if rng.random() < 0.05:
-        rule["lookback_window"] = 36_500 * DAY
-    if rng.random() < 0.5:
-        rule["early_tolerance"] = min(rng.choice([0, MS, S, HOUR, DAY]), settings["reversal_window"])
-    rule["credit"] = rng.choice(["first", "last", "linear", "time_decay", "time_decay", "position", "position"])
-    if rule["credit"] == "time_decay":
-        rule["half_life"] = rng.choice([MS, S, 7 * MS, HOUR, 2 * DAY, 2 * DAY, 7 * DAY, 36_500 * DAY])
-    if rule["credit"] == "position" and rng.random() < 0.7:
-        tail = rng.choice([(0, 10**6), (10**6, 0), (1, 1), (333_333, 333_334), (10**12 - 1, 10**12 - 1)])
-        rule["position_weights"] = (tail[0], rng.choice([0, 200_000, 1, 10**12 - 1]), tail[1])
-    if rng.random() < 0.6:
-        rule["share"] = rng.choice([1, 10**6, 2_500_000, 333_333, 10**12 - 1])
-    return rule | (_conversion_keys(rng) if kind == "conversion" else _time_saved_keys(rng))
-
-
-def _trace_keys(rng: Random) -> Rule:
-    if rng.random() < 0.1:
-        return {"join": "inference"}
-    return {"join": "trace", "max_touches": rng.choice([1, 2, 3, 5, 50, 50, 50, 10_000])}
-
-
-def _conversion_keys(rng: Random) -> Rule:
-    keys: Rule = {}
-    if rng.random() < 0.35:
-        keys["value_per_event"] = rng.choice([0, 1, 4_200_000_000, 333_333_333, 10**15 - 1])
-    elif rng.random() < 0.7:
-        keys["margin"] = rng.choice([0, 1, 320_000_000, 333_333_333, UNIT])
-    if rng.random() < 0.35:
-        keys["effect"] = rng.choice(["gain", "loss", "loss"])
-    if rng.random() < 0.3:
-        keys["max_value"] = rng.choice([1, 5 * UNIT, 33_333_333_333, 500 * UNIT, 10**15 - 1])
-    return keys
-
-
-def _time_saved_keys(rng: Random) -> Rule:
-    keys: Rule = {"hourly_rate": {"*": rng.choice([0, 1, 38 * UNIT, 10**15 - 1, 33_333_333_333])}}
-    if rng.random() < 0.6:
-        keys["hourly_rate"] |= {"agent": 31_500_000_000, "é lead": 77_777_777_777}
-    if rng.random() < 0.6:
-        keys["baseline_seconds"] = rng.choice([0, 510 * UNIT, 510_500_000_001, 10**18 - 1])
-    if rng.random() < 0.5:
-        keys["realisation"] = rng.choice([0, 1, 600_000_000, 333_333_333, UNIT])
-    if rng.random() < 0.4:
-        keys["max_seconds"] = rng.choice([1, 500_000_000, 60 * UNIT, 7200 * UNIT])
-    return keys
-
-
-def _fx(rng: Random, settings: dict[str, Any]) -> list[tuple[int, str, int]]:
-    """Rates with gaps; GBP is often stale, CHF has none."""
-    middle = MIDDLE // DAY
-    rates = {}
-    for currency in {"USD", "EUR", "GBP", "JPY"} - {settings["base_currency"]}:
-        latest = middle - 12 if currency == "GBP" else middle + 70
-        for day in range(middle - 45, latest):
-            if rng.random() < 0.4:
-                rate = rng.choice([1_100_000_000, 1_083_700_001, 6_700_000, 999_999_999, UNIT, 2 * UNIT])
-                rates[day, currency] = rng.choice([1, 10**15 - 1]) if rng.random() < 0.04 else rate
-    return [(day, currency, rate) for (day, currency), rate in sorted(rates.items())]
 
 
 # --- events ---
@@ -412,155 +319,3 @@ def _add_conflicts(rng: Random, lists: list[list[Event]]) -> None:
 
 def _without_nulls(event: Event) -> Event:
     return {key: value for key, value in event.items() if value is not None}
-
-
-# --- the same case as files ---
-
-
-def to_json_events(case: Case, seed: int = 0) -> dict[str, list[Event]]:
-    """Canonical JSON events by topic, in list order, in any of the spellings that mean the same event."""
-    rng = Random(seed)
-    return {name: [_json_event(rng, event, name) for event in getattr(case, name)] for name in EVENT_LISTS}
-
-
-def to_rule_files(case: Case) -> dict[str, str]:
-    """Rule files by name, one per use case that has rules."""
-    use_cases = list(dict.fromkeys(rule["use_case"] for rule in case.rules))
-    files = {}
-    for number, use_case in enumerate(use_cases):
-        parts = [f"use_case = {_text(use_case)}\n"]
-        parts += [_rule_toml(rule) for rule in case.rules if rule["use_case"] == use_case]
-        files[f"use_case_{number}.toml"] = "\n".join(parts)
-    return files
-
-
-def to_fx_csv(case: Case) -> str:
-    """The exchange rates as a file."""
-    epoch = date(1970, 1, 1)
-    rows = [f"{epoch + timedelta(days=day)},{currency},{decimal_text(rate)}\n" for day, currency, rate in case.fx]
-    return "date,currency,rate\n" + "".join(rows)
-
-
-def to_pipeline_toml(
-    case: Case, *, log: str = "log", out: str = "out", state: str = "state", rules: str = "rules", fx: str = "fx.csv"
-) -> str:
-    """A pipeline over event files; ``max_future_skew`` is as long as it can be."""
-    settings = case.settings
-    topics = "".join(f'[[input.topic]]\nname = "{name}"\nkind = "{kind}"\n' for name, kind in TOPICS.items())
-    return (
-        f'base_currency = "{settings["base_currency"]}"\nrules = {_text(rules)}\nfx = {_text(fx)}\n'
-        f'fx_max_age = "{settings["fx_max_age"]}d"\n'
-        f'[input]\nsource = "files"\npath = {_text(log)}\n{topics}'
-        f'[time]\nallowed_lateness = "{duration_text(settings["allowed_lateness"])}"\n'
-        f'reversal_window = "{duration_text(settings["reversal_window"])}"\nmax_future_skew = "36500d"\n'
-        f"[output]\npath = {_text(out)}\n[state]\npath = {_text(state)}\n"
-    )
-
-
-def write_case(case: Case, folder: Path, seed: int = 0) -> Path:
-    """Write log, rules, rates and pipeline file into the folder; gives the path of the pipeline file.
-
-    Each topic is one file, ``log/<topic>/events.jsonl``, in list order.
-    """
-    for name, events in to_json_events(case, seed).items():
-        (folder / "log" / name).mkdir(parents=True)
-        lines = "".join(json.dumps(event, ensure_ascii=bool(n % 2)) + "\n" for n, event in enumerate(events))
-        (folder / "log" / name / "events.jsonl").write_text(lines, encoding="utf-8")
-    (folder / "rules").mkdir()
-    for name, text in to_rule_files(case).items():
-        (folder / "rules" / name).write_text(text, encoding="utf-8")
-    (folder / "fx.csv").write_text(to_fx_csv(case), encoding="utf-8")
-    (folder / "pipeline.toml").write_text(to_pipeline_toml(case), encoding="utf-8")
-    return folder / "pipeline.toml"
-
-
-def decimal_text(units: int, places: int = 9) -> str:
-    """A whole number of 10⁻ᵖˡᵃᶜᵉˢ as the shortest decimal text."""
-    whole, part = divmod(abs(units), 10**places)
-    text = f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".")
-    return f"-{text}" if units < 0 else text
-
-
-def duration_text(us: int) -> str:
-    """Microseconds (whole milliseconds) as a duration such as ``1h30m``."""
-    parts = []
-    for unit, size in {"d": DAY, "h": HOUR, "m": 60 * S, "s": S, "ms": MS}.items():
-        count, us = divmod(us, size)
-        parts.append(f"{count}{unit}" if count else "")
-    assert us == 0
-    return "".join(parts) or "0s"
-
-
-def _json_event(rng: Random, event: Event, topic: str) -> Event:
-    fields: Event = {}
-    for key, value in event.items():
-        if key in PLACES:
-            fields[key] = _json_number(rng, value, PLACES[key])
-        elif key == "event_time":
-            fields[key] = _json_time(rng, value)
-        elif key == "inference_ids" and len(value) == 1 and rng.random() < 0.6:
-            fields["inference_id"] = value[0]
-        elif key == "inference_ids":
-            fields[key] = rng.sample(value, len(value)) + rng.choices(value, k=rng.choice([0, 0, 2]))
-        elif key != "position":
-            fields[key] = value
-    if rng.random() < 0.2:
-        fields = {"x_unknown": {"amount": [1, None]}} | fields
-    if rng.random() < 0.2:
-        fields = dict.fromkeys(OPTIONAL[topic]) | fields
-    return dict(rng.sample(list(fields.items()), len(fields)))
-
-
-def _json_number(rng: Random, units: int, places: int) -> str | int | float:
-    """A decimal as exact, padded or over-precise text, or as a number where a double holds it (15 digits)."""
-    text = decimal_text(units, places)
-    if len(text.strip("-").replace(".", "").lstrip("0")) <= 15 and rng.random() < 0.5:
-        return int(text) if "." not in text and rng.random() < 0.5 else float(text)
-    sign, (whole, part) = "-" if units < 0 else "", divmod(abs(units), 10**places)
-    padded = f"{sign}{whole}.{part:0{places}d}"
-    return rng.choice([text, text, padded, padded + ("5" if units % 2 == 0 else "4999")])
-
-
-def _json_time(rng: Random, us: int) -> str | int:
-    """A time as epoch milliseconds or RFC 3339 text; digits past the microsecond are cut off by the reader."""
-    if us % MS == 0 and rng.random() < 0.3:
-        return us // MS
-    offsets = {"Z": 0, "+00:00": 0, "+05:30": 330, "-08:00": -480} if us > EARLIEST + DAY else {"Z": 0}
-    offset = rng.choice(list(offsets))
-    local = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us, minutes=offsets[offset])
-    digits = f"{us % S:06d}"
-    fraction = rng.choice([digits, digits + "999", digits.rstrip("0")])
-    return f"{local:%Y-%m-%dT%H:%M:%S}{'.' if fraction else ''}{fraction}{offset}"
-
-
-def _rule_toml(rule: Rule) -> str:
-    start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=rule["effective_from"])
-    lines = ["[[rule]]", f"effective_from = {start:%Y-%m-%dT%H:%M:%SZ}"]
-    for key, value in rule.items():
-        match key:
-            case "use_case" | "effective_from" | "hourly_rate":
-                continue
-            case "lookback_window" | "early_tolerance" | "half_life":
-                text = _text(duration_text(value))
-            case "share":
-                text = _text(decimal_text(value, 6))
-            case "position_weights":
-                text = "[" + ", ".join(_text(decimal_text(weight, 6)) for weight in value) + "]"
-            case "margin" | "value_per_event" | "max_value" | "realisation":
-                text = _text(decimal_text(value))
-            case "baseline_seconds" | "max_seconds":
-                text = _text(decimal_text(value)) if value % UNIT else str(value // UNIT)
-            case "max_touches":
-                text = str(value)
-            case _:
-                text = _text(value)
-        lines.append(f"{key} = {text}")
-    if "hourly_rate" in rule:
-        lines.append("[rule.hourly_rate]")
-        lines += [f"{_text(role)} = {_text(decimal_text(rate))}" for role, rate in rule["hourly_rate"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _text(value: str) -> str:
-    """A TOML string."""
-    return json.dumps(value, ensure_ascii=False)

@@ -31,11 +31,13 @@ a blank in it is a JSON text in quotes. Times are UTC; a date alone is its midni
     o1          i2            12     -3
 
 A figure alone is an amount, with a currency behind it an amount and its currency, with ``s`` seconds; every other
-field is ``key=value``. ``raw`` puts a record into a topic as it stands (``\\xff`` is that byte), ``blank`` a blank line.
+field is ``key=value``. ``raw`` puts a record into a topic as it stands (``\\xff`` is that byte), ``blank`` a blank
+line.
 
 Sections with expected rows bear the names and columns of the published tables. Columns left out are not compared.
-A section left out means no rows in ``credits``, ``unattributed`` and ``dead_letters``, and is not compared in
-``attributed`` (which needs the column ``settled``: a live engine publishes settled rows only) and ``commits`` (summed by topic).
+A section left out means no rows in ``credits``, ``unattributed`` and ``dead_letters``. Left out, ``attributed`` and
+``commits`` are not compared; the first needs the column ``settled``, for a live engine publishes settled rows only,
+the second is summed by topic.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -52,10 +54,10 @@ from typing import Any
 
 import polars as pl
 
-from schemas.events import TIME
-from schemas.outputs import LEDGER_KEYS, TABLES, in_files
-from tests.cases import PLACES, TOPICS, Case, to_fx_csv, to_rule_files
-from tests.reference import Result
+from schemas.events import FIELDS, TIME, Kind, Type
+from schemas.outputs import TABLES, in_files
+from tests.case_files import PLACES, to_fx_csv, to_rule_files
+from tests.cases import TOPICS, Case
 
 Row = dict[str, Any]
 
@@ -69,17 +71,24 @@ DEFAULTS = {
     "max_future_skew": "36500d",
     "read_order": "free",
 }
-ALWAYS_COMPARED = ("credits", "unattributed", "dead_letters")
-EXPECTED = (*ALWAYS_COMPARED, "attributed", "commits")
+EXPECTED = ("credits", "unattributed", "attributed", "dead_letters", "commits")
 _SECTIONS = {"settings", "rules", "rates", "events", *EXPECTED}
 _TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COUNTS = {field.name for field in FIELDS[Kind.INFERENCE] if field.type is Type.COUNT}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WORD = re.compile(r'(?:[a-z_]+=)?"(?:[^"\\]|\\.)*"|\S+')
 _PAIR = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
 _CLOCK = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
 _FIGURE = re.compile(r"-?\d+(?:\.\d+)?")
-_UNITS_US = {"w": 604_800_000_000, "d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
+_UNITS_US = {
+    "w": 604_800_000_000,
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
+}
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,7 @@ def _two_words(line: str) -> tuple[str, str]:
 
 
 def _rate(day: str, currency: str, rate: str) -> tuple[int, str, int]:
-    return (date.fromisoformat(day) - _EPOCH.date()).days, currency, units(rate)
+    return (date.fromisoformat(day) - EPOCH.date()).days, currency, units(rate)
 
 
 def _rule(words: list[str]) -> Row:
@@ -231,7 +240,8 @@ def _fields(kind: str, words: list[str]) -> Iterator[tuple[str, Any]]:
             if unit not in ("", "s"):
                 yield "currency", unit
         else:
-            yield _pair(word)
+            key, value = _pair(word)
+            yield key, int(value) if key in _COUNTS else value
 
 
 def _table(name: str, lines: list[str]) -> Table:
@@ -253,7 +263,7 @@ def _cell(text: str, dtype: pl.DataType) -> Any:
         return None
     if dtype == TIME:
         time_us, _ = _moment(text.split())
-        return _EPOCH + timedelta(microseconds=time_us)
+        return EPOCH + timedelta(microseconds=time_us)
     if isinstance(dtype, pl.Boolean):
         return {"yes": True, "no": False}[text]
     if isinstance(dtype, pl.Decimal):
@@ -289,12 +299,12 @@ def units(text: str, places: int = 9) -> int:
 
 
 def microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def time_text(time_us: int) -> str:
     """RFC 3339, always with microseconds."""
-    return f"{_EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return f"{EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 # --- case → files, case → reference ---
@@ -370,92 +380,3 @@ def _reference_event(line: bytes, topic: str) -> Row:
         elif not key.startswith("x_"):
             event[key] = value
     return event
-
-
-# --- published tables → compared ---
-
-
-def published_rows(out: Path, table: str) -> list[Row]:
-    """The rows of a published table as any reader finds them, netted where it is a ledger."""
-    frame = pl.read_parquet(out / table / "**" / "*.parquet", hive_partitioning=False)
-    if table in LEDGER_KEYS:
-        frame = _netted(frame, table)
-    elif table == "commits":
-        counts = ["read", "accepted", "duplicates", "dead_letters", "ignored"]
-        frame = frame.group_by("source_topic").agg(pl.col(counts).sum()).filter(pl.col("read") > 0)
-    return frame.to_dicts()
-
-
-def _netted(frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    """The standing rows of a ledger: signed rows summed by all their words.
-
-    What has been withdrawn must sum to nothing, and no key may stand twice.
-    """
-    figures = [
-        name
-        for name, dtype in TABLES[table].items()
-        if (isinstance(dtype, pl.Decimal) and name != "fx_rate") or name == "outcome_count"
-    ]
-    words = [name for name in frame.columns if name not in (*figures, "sign", "commit_id")]
-    sums = [pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name) for name in figures]
-    net = frame.group_by(words).agg(*sums, pl.col("sign").cast(pl.Int64).sum())
-    standing, withdrawn = net.filter(sign=1), net.filter(sign=0)
-    assert standing.height + withdrawn.height == net.height, f"{table}: signs sum to neither 0 nor 1: {net}"
-    nothing = withdrawn.filter(pl.all_horizontal(pl.col(figures).fill_null(0) == 0))
-    assert nothing.height == withdrawn.height, f"{table}: rows without standing that do not sum to 0: {withdrawn}"
-    keys = standing.select(LEDGER_KEYS[table])
-    assert not keys.is_duplicated().any(), f"{table}: keys that stand twice: {standing}"
-    return standing
-
-
-def compare_published(case: ConformanceCase, out: Path) -> None:
-    """Assert that an output folder holds what the case expects, row by row."""
-    is_live = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["engine"] == "live"
-    for table in EXPECTED:
-        compare(case, table, published_rows(out, table), settled_only=is_live)
-    for row in published_rows(out, "dead_letters"):
-        assert row["record_value"] == case.topic_records(row["source_topic"])[row["source_offset"]]
-    for row in published_rows(out, "commits"):
-        assert row["read"] == len(case.topic_records(row["source_topic"]))
-        assert row["read"] == row["accepted"] + row["duplicates"] + row["dead_letters"] + row["ignored"]
-
-
-def compare_reference(case: ConformanceCase, result: Result) -> None:
-    """Assert that the reference, too, finds what the case expects in its ledgers."""
-    for table in LEDGER_KEYS:
-        rows = getattr(result, table)
-        compare(case, table, [{name: _plain(row[name], TABLES[table][name]) for name in row} for row in rows])
-    letters = case.expected.get("dead_letters", Table((), ())).rows
-    conflicting = [row for row in letters if row["reason"] == "conflicting_duplicate"]
-    places = sorted((position[0], position[3]) for _, _, position in result.conflicting)
-    assert places == sorted((row["source_topic"], row["source_offset"]) for row in conflicting)
-
-
-def _plain(value: Any, dtype: pl.DataType) -> Any:
-    """A value of the reference as a reader of the published tables sees it."""
-    if isinstance(dtype, pl.Decimal) and value is not None:
-        return Decimal(value).scaleb(-9)
-    return _EPOCH + timedelta(microseconds=value) if dtype == TIME else value
-
-
-def compare(case: ConformanceCase, table: str, rows: Iterable[Row], *, settled_only: bool = False) -> None:
-    """Assert that rows are those which the case expects of a table, in the columns that it names."""
-    expected = case.expected.get(table)
-    if expected is None:
-        assert table not in ALWAYS_COMPARED or not list(rows), f"{table}: expected no rows, got {list(rows)}"
-        return
-    wanted: Iterable[Row] = expected.rows
-    if settled_only and table == "attributed":
-        wanted = [row for row in expected.rows if row["settled"]]
-    assert _shown(rows, expected.columns) == _shown(wanted, expected.columns), table
-
-
-def _shown(rows: Iterable[Row], columns: Sequence[str]) -> list[str]:
-    """Rows as sorted lines of text, equal exactly where the values are."""
-    return sorted("  ".join(f"{name}={_value_text(row[name])}" for name in columns) for row in rows)
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return format(value.normalize() + 0, "f")
-    return str(value)

@@ -1,151 +1,149 @@
-"""A case in the reference's plain form as canonical frames for the kernel, and frames back as plain rows."""
+"""A case in the judge's plain form as canonical frames for the kernel, and ledgers back as plain rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from attribution.batch import as_outcomes, attribute_batch, attributed_rows
 from attribution.decimals import decimal_text
-from attribution.deduplicate import deduplicate
-from attribution.engine import Ledger, Policy
+from attribution.deduplicate import Deduplicated, deduplicate
+from attribution.engine import Policy
 from attribution.money import decimals
 from attribution.rules import Rule, Rules
 from attribution.settle import Settlement
-from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, TIME, WORD, Kind, canonical_columns
-from tests.cases import Case
+from attribution.words import constant
+from schemas.events import DECIMAL, OUTCOME_COLUMNS, SOURCE_COLUMNS, TIME, WORD, Kind, canonical_columns
+from tests.cases import TOPICS, Case, Event
+from tests.reference import RULE_DEFAULTS, Result
+from tests.reference_parts import Row
 
-Row = dict[str, Any]
-LISTS = {"inferences": Kind.INFERENCE, "conversions": Kind.CONVERSION, "time_saved": Kind.TIME_SAVED}
-LISTS |= {"reversals": Kind.REVERSAL}
+#: The event lists of a case and the kind of event in each.
+LISTS = {name: Kind(kind) for name, kind in TOPICS.items()}
+#: The order of the parts of an event's ``position``.
+POSITION = ("source_topic", "source_partition", "source_file", "source_offset")
 
 
-def frame(events: Iterable[Mapping[str, Any]], kind: Kind) -> pl.DataFrame:
-    """Canonical columns and source columns of one kind."""
-    events = list(events)
-    columns = []
-    for name, dtype in canonical_columns(kind).items():
-        columns.append(_column(name, dtype, [_value(event, name) for event in events]))
-    positions = [event["position"] for event in events]
-    for place, (name, dtype) in enumerate(
-        zip(
-            ("source_topic", "source_partition", "source_file", "source_offset"),
-            (WORD, pl.Int32, WORD, pl.Int64),
-            strict=True,
-        )
-    ):
-        columns.append(
-            pl.Series(
-                name, [position[place] for position in positions], dtype=pl.String if dtype == WORD else dtype
-            ).cast(dtype)
-        )
-    result = pl.DataFrame(columns).select(*canonical_columns(kind), *SOURCE_COLUMNS)
+def run_kernel(case: Case) -> Result:
+    """The kernel's answer in the form of the judge's."""
+    frames = {kind: frame(getattr(case, name), kind) for name, kind in LISTS.items()}
+    inferences = deduplicate(frames[Kind.INFERENCE], "inference_id", list(canonical_columns(Kind.INFERENCE)))
+    outcomes = deduplicate(_outcomes(frames), "event_id", list(OUTCOME_COLUMNS))
+    reversals = deduplicate(frames[Kind.REVERSAL], "event_id", list(canonical_columns(Kind.REVERSAL)))
+    compiled = policy(case).compiled()
+    ledger = attribute_batch(inferences.events, outcomes.events, reversals.events, compiled)
+    watermark = max((event["event_time"] for name in LISTS for event in getattr(case, name)), default=0)
+    figures = Settlement(ledger.credits, inferences.events.height).all()
+    lateness = case.settings["allowed_lateness"]
+    attributed = attributed_rows(inferences.events, figures, compiled, lateness, watermark)
+    kept = {Kind.INFERENCE: inferences, None: outcomes, Kind.REVERSAL: reversals}
+    return Result(
+        credits=plain(ledger.credits.drop("inference"), "outcome_id", "inference_id"),
+        unattributed=plain(ledger.unattributed, "outcome_id", "inference_id", "reversal_id", "reason"),
+        attributed=plain(attributed, "inference_id"),
+        conflicting=[event for kind, part in kept.items() for event in _conflicting(part, kind)],
+        duplicates=sum(part.duplicates.height for part in kept.values()),
+    )
+
+
+def plain(table: pl.DataFrame, *key: str) -> list[Row]:
+    """Rows with money in units and times in µs, by key with null first, and the ledger columns of a replay."""
+    exact = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.Decimal | pl.Datetime)]
+    numbers = table.with_columns(pl.col(name).to_physical() for name in exact)
+    rows = numbers.sort([pl.col(name).cast(pl.String) for name in key]).to_dicts()
+    return [row | {"sign": 1, "commit_id": 0} for row in rows]
+
+
+def frame(events: Sequence[Event], kind: Kind) -> pl.DataFrame:
+    """Canonical columns of one kind, defaults filled in, and source columns."""
+    values = {name: [_value(event, name) for event in events] for name in canonical_columns(kind)}
+    places = {name: [event["position"][part] for event in events] for part, name in enumerate(POSITION)}
+    dtypes = canonical_columns(kind) | SOURCE_COLUMNS
+    made = pl.DataFrame([_column(name, dtype, (values | places)[name]) for name, dtype in dtypes.items()])
     if kind is Kind.INFERENCE:
-        return result.with_columns(pl.col("status").fill_null("served"))
+        return made.with_columns(pl.col("status").fill_null("served"))
     if kind is Kind.CONVERSION:
-        return result.with_columns(pl.col("quantity").fill_null(pl.lit("1").cast(pl.Decimal(38, 9))))
-    return result
+        return made.with_columns(pl.col("quantity").fill_null(pl.lit("1").cast(DECIMAL)))
+    return made
 
 
-def _value(event: Mapping[str, Any], name: str) -> Any:
+def policy(case: Case) -> Policy:
+    """The case's rules, rates and settings."""
+    days, currencies, rates = ([rate[part] for rate in case.fx] for part in range(3))
+    fx = {
+        "date": pl.Series(days, dtype=pl.Int32).cast(pl.Date),
+        "currency": pl.Series(currencies, dtype=pl.String).cast(WORD),
+        "rate": decimals(pl.Series(rates, dtype=pl.Int128)),
+    }
+    settings = case.settings
+    return Policy(
+        _rules(case), pl.DataFrame(fx), settings["base_currency"], settings["reversal_window"], settings["fx_max_age"]
+    )
+
+
+def _outcomes(frames: dict[Kind, pl.DataFrame]) -> pl.DataFrame:
+    """Conversions and time-saved events as one frame."""
+    kinds = (Kind.CONVERSION, Kind.TIME_SAVED)
+    return as_outcomes([frames[kind].with_columns(constant(kind, frames[kind].height).alias("kind")) for kind in kinds])
+
+
+def _conflicting(part: Deduplicated, kind: Kind | None) -> list[tuple[str, str, Any]]:
+    """(kind, id, position) of each refused event; outcomes tell their kind themselves."""
+    rows = part.conflicting.to_dicts()
+    id_column = "inference_id" if kind is Kind.INFERENCE else "event_id"
+    return [(str(kind or row["kind"]), row[id_column], tuple(row[name] for name in POSITION)) for row in rows]
+
+
+def _rules(case: Case) -> Rules:
+    """Rules in the engine's form; parsing them from a text is another test's subject."""
+    made = [
+        _rule(RULE_DEFAULTS | {key: value for key, value in rule.items() if value is not None}) for rule in case.rules
+    ]
+    return Rules(tuple(sorted(made, key=lambda r: (r.use_case.encode(), r.kind, r.type.encode(), r.effective_from_us))))
+
+
+def _rule(rule: Event) -> Rule:
+    return Rule(
+        use_case=rule["use_case"],
+        kind=rule["kind"],
+        type=rule["type"],
+        effective_from_us=rule["effective_from"],
+        join=rule["join"],
+        lookback_window_us=rule["lookback_window"],
+        early_tolerance_us=rule["early_tolerance"],
+        credit=rule["credit"],
+        half_life_us=rule.get("half_life"),
+        position_weights=rule["position_weights"],
+        share=rule["share"],
+        max_touches=rule.get("max_touches"),
+        margin=rule["margin"],
+        value_per_event=rule.get("value_per_event"),
+        effect=rule["effect"],
+        max_value=rule.get("max_value"),
+        baseline_seconds=rule.get("baseline_seconds"),
+        realisation=rule["realisation"],
+        max_seconds=rule.get("max_seconds"),
+        hourly_rates=tuple(sorted(rule.get("hourly_rate", {}).items())),
+    )
+
+
+def _value(event: Event, name: str) -> Any:
+    """A canonical field of an event in the plain form."""
     value = event.get(name)
     if name == "inference_ids":
-        ids = value if value is not None else ([event["inference_id"]] if event.get("inference_id") else None)
-        return None if ids is None else sorted(set(ids), key=str.encode)
+        return None if value is None else sorted(set(value), key=str.encode)
     if name == "attributes":
         return json.dumps(value, sort_keys=True, ensure_ascii=False) if value else None
     return value
 
 
 def _column(name: str, dtype: pl.DataType, values: list[Any]) -> pl.Series:
+    """A column from units (decimals), microseconds (times), texts (words) or values of its own type."""
     if isinstance(dtype, pl.Decimal):
-        texts = [None if v is None else decimal_text(v, dtype.scale) for v in values]
+        texts = [None if value is None else decimal_text(value, dtype.scale) for value in values]
         return pl.Series(name, texts, dtype=pl.String).cast(dtype)
-    if dtype == TIME:
-        return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
-    if dtype == WORD:
-        return pl.Series(name, values, dtype=pl.String).cast(dtype)
-    return pl.Series(name, values, dtype=dtype)
-
-
-def rules(case: Case) -> Rules:
-    made = [
-        Rule(
-            use_case=rule["use_case"],
-            kind=rule["kind"],
-            type=rule["type"],
-            effective_from_us=rule["effective_from"],
-            join=rule.get("join") or "inference",
-            lookback_window_us=rule["lookback_window"],
-            early_tolerance_us=rule.get("early_tolerance") or 0,
-            credit=rule["credit"],
-            half_life_us=rule.get("half_life"),
-            position_weights=tuple(rule.get("position_weights") or (400_000, 200_000, 400_000)),  # type: ignore[arg-type]
-            share=rule.get("share") or 10**6,
-            max_touches=rule.get("max_touches"),
-            margin=10**9 if rule.get("margin") is None else rule["margin"],
-            value_per_event=rule.get("value_per_event"),
-            effect=rule.get("effect") or "gain",
-            max_value=rule.get("max_value"),
-            baseline_seconds=rule.get("baseline_seconds"),
-            realisation=10**9 if rule.get("realisation") is None else rule["realisation"],
-            max_seconds=rule.get("max_seconds"),
-            hourly_rates=tuple(sorted((rule.get("hourly_rate") or {}).items())),
-        )
-        for rule in case.rules
-    ]
-    return Rules(tuple(sorted(made, key=lambda r: (r.use_case.encode(), r.kind, r.type.encode(), r.effective_from_us))))
-
-
-def policy(case: Case) -> Policy:
-    fx = pl.DataFrame(
-        {
-            "date": pl.Series([day for day, _, _ in case.fx], dtype=pl.Int32).cast(pl.Date),
-            "currency": pl.Series([currency for _, currency, _ in case.fx], dtype=pl.String).cast(WORD),
-            "rate": decimals(pl.Series([rate for _, _, rate in case.fx], dtype=pl.Int128)),
-        }
-    )
-    settings = case.settings
-    return Policy(rules(case), fx, settings["base_currency"], settings["reversal_window"], settings["fx_max_age"])
-
-
-def run_kernel(case: Case) -> tuple[list[Row], list[Row], list[Row], int, int]:
-    """(credits, unattributed, attributed) as the reference's rows, and the counts of conflicting and duplicate events."""
-    frames = {kind: frame(getattr(case, name), kind) for name, kind in LISTS.items()}
-    outcomes = as_outcomes(
-        [
-            frames[kind].with_columns(pl.lit(kind.value).cast(WORD).alias("kind"))
-            for kind in (Kind.CONVERSION, Kind.TIME_SAVED)
-        ]
-    )
-    kept = [
-        deduplicate(frames[Kind.INFERENCE], "inference_id", list(canonical_columns(Kind.INFERENCE))),
-        deduplicate(outcomes, "event_id", list(OUTCOME_COLUMNS)),
-        deduplicate(frames[Kind.REVERSAL], "event_id", list(canonical_columns(Kind.REVERSAL))),
-    ]
-    compiled = policy(case).compiled()
-    ledger: Ledger = attribute_batch(kept[0].events, kept[1].events, kept[2].events, compiled)
-    newest = max((event["event_time"] for name in LISTS for event in getattr(case, name)), default=0)
-    figures = Settlement(ledger.credits, kept[0].events.height).all()
-    attributed = attributed_rows(kept[0].events, figures, compiled, case.settings["allowed_lateness"], newest)
-    return (
-        plain(ledger.credits.drop("inference"), "outcome_id", "inference_id"),
-        plain(ledger.unattributed, "outcome_id", "inference_id", "reversal_id", "reason"),
-        plain(attributed, "inference_id"),
-        sum(part.conflicting.height for part in kept),
-        sum(part.duplicates.height for part in kept),
-    )
-
-
-def plain(table: pl.DataFrame, *key: str) -> list[Row]:
-    """Rows with money in units and times in µs, by key with null first, and the ledger columns of a replay."""
-    units = [
-        pl.col(name).to_physical()
-        for name, dtype in table.schema.items()
-        if isinstance(dtype, (pl.Decimal, pl.Datetime))
-    ]
-    rows = table.with_columns(units).sort([pl.col(k).cast(pl.String) for k in key]).to_dicts()
-    return [row | {"sign": 1, "commit_id": 0} for row in rows]
+    written = pl.Int64() if dtype == TIME else pl.String() if dtype == WORD else dtype
+    return pl.Series(name, values, dtype=written).cast(dtype)

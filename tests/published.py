@@ -89,3 +89,23 @@ def publish(out: Path, **tables: Rows) -> Path:
 def only(rows: Rows, kind: str) -> dict[str, Any]:
     [row] = [row for row in rows if row["row"] == kind]
     return row
+
+
+def worked_example(out: Path) -> Path:
+    """i1 … i10 on 03-02 from 01:00 to 10:00; o1 (i1, i2), o2 (i3), o3 (i10, holdout); r1 takes 20 from o1."""
+    special: dict[int, dict[str, object]] = {
+        7: {"cached_input_tokens": 50_000},
+        8: {"cost": Decimal("1.00"), "cost_currency": "USD"},
+        9: {"status": "failed", "output_tokens": 0},
+        10: {"arm": "holdout"},
+    }
+    return publish(
+        out,
+        inferences=[inference(number, **special.get(number, {})) for number in range(1, 11)],
+        credits=[
+            *(credit("o1", number, "15", "50") for number in (1, 2)),
+            credit("o2", 3, "16.5", "55"),
+            *(credit("o1", number, "-3", "-10", sign=0, commit_id=2) for number in (1, 2)),
+        ],
+        unattributed=[unattributed("o3", "holdout", "40", inference_id="i10", value=Decimal(12))],
+    )

@@ -20,24 +20,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
 from fractions import Fraction
-from math import factorial, floor
 from typing import Any
 
-Event = dict[str, Any]
-Rule = dict[str, Any]
-Row = dict[str, Any]
-Path = list[Event]
+from tests.reference_parts import (
+    UNIT,
+    Event,
+    Part,
+    Path,
+    Row,
+    Rule,
+    World,
+    attributed_row,
+    can_value,
+    content_of,
+    credit_row,
+    cumulative,
+    decay_weight,
+    governing_rule,
+    holdout_row,
+    matched_reversals,
+    own_seconds,
+    rate_of,
+    reaches,
+    read_order,
+    rule_of,
+    shared_use_case,
+    sorted_rows,
+    times,
+    unattributed_row,
+    widest_window,
+)
 
-UNIT = 10**9
-DAY_US = 86_400_000_000
 OPEN_MAX = 10_000
 OUT_OF_RANGE = 10**12 * UNIT
 RULE_DEFAULTS: Rule = {"join": "inference", "early_tolerance": 0, "share": 10**6, "margin": UNIT, "effect": "gain"}
 RULE_DEFAULTS |= {"realisation": UNIT, "position_weights": (400_000, 200_000, 400_000)}
-EVENT_DEFAULTS: dict[str, Event] = {"inference": {"status": "served"}, "conversion": {"quantity": UNIT}}
 
 
 @dataclass(frozen=True)
@@ -52,29 +70,6 @@ class Result:
     attributed: list[Row]
     conflicting: list[tuple[str, str, Any]]
     duplicates: int
-
-
-@dataclass(frozen=True)
-class World:
-    """All that is known: accepted events by id, rules with defaults filled in, rates and settings."""
-
-    inferences: dict[str, Event]
-    outcomes: dict[str, Event]
-    reversals: dict[str, Event]
-    rules: list[Rule]
-    fx: list[tuple[int, str, int]]
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one touch gets under its governing rule; seconds of time saved only."""
-
-    touch: Event
-    rule: Rule
-    amount: int | None
-    value: int
-    seconds: int | None
 
 
 def attribute(
@@ -100,9 +95,9 @@ def attribute(
         credited += earned
         unattributed += lost
     return Result(
-        _sorted(credited, "outcome_id", "inference_id"),
-        _sorted(unattributed, "outcome_id", "inference_id", "reversal_id", "reason"),
-        _sorted([_attributed_row(i, credited, watermark, world) for i in world.inferences.values()], "inference_id"),
+        sorted_rows(credited, "outcome_id", "inference_id"),
+        sorted_rows(unattributed, "outcome_id", "inference_id", "reversal_id", "reason"),
+        sorted_rows([attributed_row(i, credited, watermark, world) for i in world.inferences.values()], "inference_id"),
         conflicting,
         duplicates,
     )
@@ -120,14 +115,14 @@ def attribute_one(outcome: Event, world: World) -> tuple[list[Row], list[Row]]:
         return [], [step_9_unattributed(outcome, opened, reason, world)]
     net, cut, cut_seconds = split(outcome, paths, matched_reversals(outcome, world), world)
     if reason == "holdout":
-        return [], [_holdout_row(outcome, part, world) for part in net]
+        return [], [holdout_row(outcome, part, world) for part in net]
     gross, _, _ = split(outcome, paths, [], world)
-    credited = [_credit_row(outcome, part, whole, world) for part, whole in zip(net, gross, strict=True)]
+    credited = [credit_row(outcome, part, whole, world) for part, whole in zip(net, gross, strict=True)]
     if not cut and not cut_seconds:
         return credited, []
     figures = {"amount": None if net[0].amount is None else 0, "value": cut, "seconds": cut_seconds}
     use_case = {"use_case": shared_use_case(opened)}
-    return credited, [_unattributed_row(outcome, "capped", world) | use_case | figures]
+    return credited, [unattributed_row(outcome, "capped", world) | use_case | figures]
 
 
 # --- the numbered steps ---
@@ -144,10 +139,10 @@ def step_1_deduplicate(
     accepted: dict[str, dict[str, Event]] = {"inference": {}, "outcome": {}, "reversal": {}}
     conflicting = []
     duplicates = 0
-    for kind, event in sorted(read, key=lambda item: _read_order(item[1])):
+    for kind, event in sorted(read, key=lambda item: read_order(item[1])):
         space = "outcome" if kind in ("conversion", "time_saved") else kind
         event_id = event["inference_id" if kind == "inference" else "event_id"]
-        content = _content(kind, event)
+        content = content_of(kind, event)
         if event_id not in accepted[space]:
             accepted[space][event_id] = content
         elif accepted[space][event_id] == content:
@@ -163,7 +158,7 @@ def step_2_open_inferences(outcome: Event, world: World) -> list[Event]:
         named = [i for i in world.inferences.values() if i.get("trace_id") == outcome["trace_id"]]
     else:
         named = [world.inferences[i] for i in outcome.get("inference_ids", []) if i in world.inferences]
-    return [i for i in named if _reaches(i, *widest_window(i, world), outcome)]
+    return [i for i in named if reaches(i, *widest_window(i, world), outcome)]
 
 
 def step_3_eligible_touches(outcome: Event, opened: list[Event], world: World) -> tuple[list[Event], str | None]:
@@ -183,7 +178,7 @@ def step_3_eligible_touches(outcome: Event, opened: list[Event], world: World) -
         return rule is not None and ("trace_id" not in outcome or rule["join"] == "trace")
 
     def is_in_window(touch: Event, rule: Rule) -> bool:
-        return _reaches(touch, rule["early_tolerance"], rule["lookback_window"], outcome)
+        return reaches(touch, rule["early_tolerance"], rule["lookback_window"], outcome)
 
     filters: list[tuple[str, Callable[[Event, Any], bool]]] = [
         ("failed_inference", lambda touch, _: touch["status"] != "failed"),
@@ -296,7 +291,7 @@ def step_9_unattributed(outcome: Event, opened: list[Event], reason: str | None,
     own = own_seconds(outcome)
     seconds = None if own is None else step_5_net(own, "seconds", reversals)
     figures = {"amount": step_5_amount(outcome, reversals, world), "seconds": seconds}
-    return _unattributed_row(outcome, reason, world) | {"use_case": shared_use_case(opened)} | figures
+    return unattributed_row(outcome, reason, world) | {"use_case": shared_use_case(opened)} | figures
 
 
 def step_10_unmatched_reversals(world: World) -> list[Row]:
@@ -306,44 +301,9 @@ def step_10_unmatched_reversals(world: World) -> list[Row]:
         outcome = world.outcomes.get(reversal["reverses"])
         if outcome is None or reversal not in matched_reversals(outcome, world):
             stand_in = {"event_id": reversal["reverses"], "event_time": reversal["event_time"]}
-            row = _unattributed_row(stand_in, "reversal_unmatched", world)
+            row = unattributed_row(stand_in, "reversal_unmatched", world)
             rows.append(row | {"reversal_id": reversal["event_id"]})
     return rows
-
-
-# --- what the steps are made of ---
-
-
-def times(a: int, b: int) -> int:
-    """a ⊗ b: the product of two numbers of units, rounded half-even to the unit."""
-    return round(Fraction(a * b, UNIT))
-
-
-def cumulative(terms: list[int], denominator: int) -> list[int]:
-    """round(Σ_{i≤k} terms / denominator) - round(Σ_{i<k} terms / denominator) for each k."""
-    upto = [round(Fraction(sum(terms[:k]), denominator)) for k in range(len(terms) + 1)]
-    return [upto[k + 1] - upto[k] for k in range(len(terms))]
-
-
-def decay_weight(d: int, half_life: int) -> int:
-    """Step 8's weight of a touch ``d`` microseconds older than the youngest: 2^(40 - d / half_life), rounded."""
-    q, r = divmod(d, half_life)
-    if q > 41:
-        return 0
-    return floor(Fraction(2) ** (40 - q) * Fraction(decay_polynomial(float(r) / float(half_life))) + Fraction(1, 2))
-
-
-def decay_polynomial(x: float) -> float:
-    """p(x) = 2^-x for 0 ≤ x < 1 by Horner's rule in doubles."""
-    p = DECAY[15]
-    for k in range(14, -1, -1):
-        p = p * x + DECAY[k]
-    return p
-
-
-_EXACT = Context(prec=100)
-#: c_k, the double nearest to (-ln 2)^k / k!
-DECAY = [float(_EXACT.divide(_EXACT.power(-_EXACT.ln(Decimal(2)), k), factorial(k))) for k in range(16)]
 
 
 def split(
@@ -369,162 +329,3 @@ def split(
     cut = sum(step_7_over_use_cases(rules, [value for value, _ in full])) - sum(values)
     cut_seconds = sum(step_7_over_use_cases(rules, [seconds for _, seconds in full])) - sum(seconds)
     return parts, cut, cut_seconds if has_seconds else None
-
-
-def widest_window(inference: Event, world: World) -> tuple[int, int]:
-    """Step 2's E and L of an inference: of its use case's rules in force, else of all in force, else 0."""
-    in_force = rules_in_force(inference["event_time"], world)
-    considered = [rule for rule in in_force if rule["use_case"] == inference["use_case"]] or in_force
-    early = max((rule["early_tolerance"] for rule in considered), default=0)
-    return early, max((rule["lookback_window"] for rule in considered), default=0)
-
-
-def rules_in_force(time: int, world: World) -> list[Rule]:
-    """Of each (use case, kind, type) the version that started last at or before the time."""
-    newest: dict[tuple[str, str, str], Rule] = {}
-    for rule in sorted(world.rules, key=lambda rule: int(rule["effective_from"])):
-        if rule["effective_from"] <= time:
-            newest[rule["use_case"], rule["kind"], rule["type"]] = rule
-    return list(newest.values())
-
-
-def rule_of(touch: Event, outcome: Event, world: World) -> Rule | None:
-    """The rule in force at the touch's time for the outcome: its exact type wins over ``*``."""
-    in_force = rules_in_force(touch["event_time"], world)
-    wanted = [rule for rule in in_force if (rule["use_case"], rule["kind"]) == (touch["use_case"], outcome["kind"])]
-    exact = [rule for rule in wanted if rule["type"] == outcome["type"]]
-    return next(iter(exact or [rule for rule in wanted if rule["type"] == "*"]), None)
-
-
-def governing_rule(path: Path, outcome: Event, world: World) -> Rule:
-    """The rule of the path's last touch (step 4)."""
-    rule = rule_of(path[-1], outcome, world)
-    assert rule is not None
-    return rule
-
-
-def can_value(rule: Rule, outcome: Event) -> bool:
-    """Whether the rule can put a value on the outcome (step 3, ``no_valuation``)."""
-    if outcome["kind"] == "conversion":
-        return "amount" in outcome or "value_per_event" in rule
-    return own_seconds(outcome) is not None or "baseline_seconds" in rule
-
-
-def own_seconds(outcome: Event) -> int | None:
-    """The gross seconds that a time-saved event itself tells; None for ``actual_seconds`` alone and for conversions."""
-    if "baseline_seconds" in outcome:
-        return int(outcome["baseline_seconds"] - outcome["actual_seconds"])
-    return outcome.get("seconds")
-
-
-def rate_of(outcome: Event, world: World) -> int | None:
-    """Base currency per unit of the outcome's currency: the newest rate of an earlier day, if not too old."""
-    currency = outcome.get("currency")
-    if currency == world.settings["base_currency"]:
-        return UNIT
-    day = outcome["event_time"] // DAY_US
-    rates = {d: rate for d, c, rate in world.fx if c == currency and 1 <= day - d <= world.settings["fx_max_age"]}
-    return rates[max(rates)] if rates else None
-
-
-def matched_reversals(outcome: Event, world: World) -> list[Event]:
-    """The reversals that count against an outcome: in time, and naming a field that it has (step 5)."""
-
-    def counts(reversal: Event) -> bool:
-        if not 0 <= reversal["event_time"] - outcome["event_time"] <= world.settings["reversal_window"]:
-            return False
-        if "amount" in reversal:
-            return "amount" in outcome and reversal.get("currency") in (None, outcome["currency"])
-        if "quantity" in reversal:
-            return bool(outcome["kind"] == "conversion")
-        return "seconds" not in reversal or outcome["kind"] == "time_saved"
-
-    return [r for r in world.reversals.values() if r["reverses"] == outcome["event_id"] and counts(r)]
-
-
-def shared_use_case(opened: list[Event]) -> str | None:
-    """The use case of all open named inferences, where they share one."""
-    use_cases = {inference["use_case"] for inference in opened}
-    return str(use_cases.pop()) if len(use_cases) == 1 else None
-
-
-def _reaches(inference: Event, early: int, lookback: int, outcome: Event) -> bool:
-    return bool(inference["event_time"] - early <= outcome["event_time"] <= inference["event_time"] + lookback)
-
-
-def _content(kind: str, event: Event) -> Event:
-    """Every canonical field that is present, defaults filled in, and ``kind``; named ids as a set, sorted."""
-    given = {key: value for key, value in event.items() if key != "position" and value is not None and value != {}}
-    if "inference_ids" in given:
-        given["inference_ids"] = sorted(set(given["inference_ids"]), key=str.encode)
-    return EVENT_DEFAULTS.get(kind, {}) | given | {"kind": kind}
-
-
-def _read_order(event: Event) -> tuple[bool, bytes, int, bytes, int]:
-    topic, partition, file, offset = event.get("position") or ("", 0, "", 0)
-    return event.get("position") is None, topic.encode(), partition, (file or "").encode(), offset
-
-
-# --- rows ---
-
-
-def _outcome_columns(outcome: Event, world: World) -> Row:
-    """The columns that ``credits`` and ``unattributed`` have alike."""
-    base = world.settings["base_currency"]
-    has_foreign_amount = "amount" in outcome and outcome["currency"] != base
-    figures = {"currency": base, "fx_rate": rate_of(outcome, world) if has_foreign_amount else None}
-    named = {"outcome_id": outcome["event_id"], "kind": outcome.get("kind"), "type": outcome.get("type")}
-    return named | {"outcome_time": outcome["event_time"]} | figures | {"sign": 1, "commit_id": 0}
-
-
-def _unattributed_row(outcome: Event, reason: str | None, world: World) -> Row:
-    empty = dict.fromkeys(("inference_id", "reversal_id", "use_case", "amount", "value", "seconds"))
-    return _outcome_columns(outcome, world) | empty | {"reason": reason}
-
-
-def _holdout_row(outcome: Event, part: Part, world: World) -> Row:
-    touch = {key: part.touch[key] for key in ("inference_id", "use_case")}
-    figures = {"amount": part.amount, "value": part.value, "seconds": part.seconds}
-    return _unattributed_row(outcome, "holdout", world) | touch | figures
-
-
-def _credit_row(outcome: Event, net: Part, gross: Part, world: World) -> Row:
-    """A row of ``credits``; ``gross`` is the same part without the reversals."""
-    start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=net.rule["effective_from"])
-    rule_key = "/".join(net.rule[key] for key in ("use_case", "kind", "type"))
-    touch_columns = ("inference_id", "use_case", "model", "model_version", "endpoint")
-    return _outcome_columns(outcome, world) | {
-        **{key: net.touch.get(key) for key in touch_columns},
-        "inference_time": net.touch["event_time"],
-        "via": "trace" if "trace_id" in outcome else "inference",
-        "amount": net.amount,
-        "value": net.value,
-        "reversed_value": net.value - gross.value,
-        "seconds": net.seconds,
-        "rule_id": f"{rule_key}/{start.isoformat().replace('+00:00', 'Z')}",
-    }
-
-
-def _attributed_row(inference: Event, credited: list[Row], watermark: int, world: World) -> Row:
-    """What one inference earned; settled once the watermark has passed its widest window and the lateness."""
-    own = [row for row in credited if row["inference_id"] == inference["inference_id"]]
-    timed = [row for row in own if row["kind"] == "time_saved"]
-    _, lookback = widest_window(inference, world)
-    columns = ("inference_id", "event_time", "use_case", "model", "model_version", "endpoint", "provider", "arm")
-    return {key: inference.get(key) for key in columns} | {
-        "outcome_count": len(own),
-        "conversion_value": sum(row["value"] for row in own if row["kind"] == "conversion"),
-        "time_saved_value": sum(row["value"] for row in timed),
-        "time_saved_seconds": sum(row["seconds"] for row in timed),
-        "attributed_value": sum(row["value"] for row in own),
-        "reversed_value": sum(row["reversed_value"] for row in own),
-        "currency": world.settings["base_currency"],
-        "settled": watermark > inference["event_time"] + lookback + world.settings["allowed_lateness"],
-        "sign": 1,
-        "commit_id": 0,
-    }
-
-
-def _sorted(rows: list[Row], *key: str) -> list[Row]:
-    """Rows by key, parts compared as bytes, null first."""
-    return sorted(rows, key=lambda row: [b"" if row[k] is None else b"\x01" + row[k].encode() for k in key])

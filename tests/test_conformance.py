@@ -1,11 +1,13 @@
 """One suite of cases for every engine: what a reader finds on disk is what was worked out by hand.
 
-The cases are the files of ``conformance/``; ``conformance_format`` says how to read them.
+The cases are the files of ``conformance/``; ``conformance_format`` says how to read them, ``conformance_compare`` how
+they are held against what an engine publishes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,9 @@ from streams.replay import replay
 from streams.runner import run
 from streams.settings import load_settings
 from tests.cases import TOPICS
-from tests.conformance_format import (
-    ConformanceCase,
-    Record,
-    compare,
-    compare_published,
-    compare_reference,
-    duration_us,
-    parse_case,
-    published_rows,
-    reference_case,
-    write_files,
-)
+from tests.conformance_compare import compare, compare_published, compare_reference, published_rows
+from tests.conformance_format import ConformanceCase, Record, duration_us, parse_case, reference_case, write_files
+from tests.published import credit, publish
 from tests.reference import attribute
 
 #: Publishes under ``out`` what the pipeline makes of ``log``.
@@ -133,6 +126,29 @@ def test_a_figure_or_a_row_that_differs_is_found(wrong: str, tmp_path: Path) -> 
         check(parse_case(text + wrong + "\n"), "replay", tmp_path / "wrong")
 
 
+def test_signed_rows_of_many_commits_are_netted_before_they_are_compared(tmp_path: Path) -> None:
+    # Two touches, a refund, a third touch; and a row whose words changed, withdrawn and written anew.
+    steps = [
+        credit("o1", 1, "15", "50", reversed_value=Decimal(0)),
+        credit("o1", 1, "-3", "-10", sign=0, commit_id=2, reversed_value=Decimal(-3)),
+        credit("o1", 1, "-4", None, sign=0, commit_id=3, reversed_value=Decimal(1)),
+        credit("o2", 1, "30", None, rule_id="old"),
+        credit("o2", 1, "-30", None, sign=-1, commit_id=2, rule_id="old"),
+        credit("o2", 1, "50", None, commit_id=2, rule_id="new"),
+    ]
+    case = parse_case(
+        "# t\n[credits]\noutcome_id  inference_id  amount  value  reversed_value  rule_id\n"
+        "o1  i1  40  8  -2  -\no2  i1  -  50  -  new\n"
+    )
+    compare(case, "credits", published_rows(publish(tmp_path / "right", credits=steps), "credits"))
+    with pytest.raises(AssertionError, match="do not sum to 0"):
+        published_rows(publish(tmp_path / "rest", credits=[*steps[:4], steps[4] | {"value": Decimal(-29)}]), "credits")
+    with pytest.raises(AssertionError, match="neither 0 nor 1"):
+        published_rows(publish(tmp_path / "twice", credits=[steps[0], steps[0]]), "credits")
+    with pytest.raises(AssertionError, match="stand twice"):
+        published_rows(publish(tmp_path / "both", credits=[steps[3], steps[5]]), "credits")
+
+
 # --- cases too long to read ---
 
 _TRACE_RULE = (
@@ -160,7 +176,7 @@ def test_a_trace_with_10_001_open_touches_is_not_split(engine: str, tmp_path: Pa
     check(parse_case("# t\n" + _TRACE_RULE + events + lost), engine, tmp_path)
 
 
-def test_a_record_put_in_twice_is_one_record_of_the_case_and_its_copy() -> None:
+def test_a_raw_record_holds_any_byte_and_a_blank_line_is_no_record() -> None:
     case = parse_case("# t\n[events]\nblank conversions\nraw conversions {\\xff}\n")
     assert case.records == [Record("conversions", b""), Record("conversions", b"{\xff}")]
     assert case.topic_records("conversions") == [b"{\xff}"]

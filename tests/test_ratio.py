@@ -15,27 +15,18 @@ import pytest
 from attribution.figures import REASONS
 from schemas.errors import AttributionError, ConfigurationError, UnavailableError
 from streams.ratio_command import RatioOptions, run_ratio
-from tests.published import Rows, at, attributed, credit, frame, inference, only, publish, unattributed
-
-
-def worked_example(out: Path) -> Path:
-    """i1 … i10 on 03-02 from 01:00 to 10:00; o1 (i1, i2), o2 (i3), o3 (i10, holdout); r1 takes 20 from o1."""
-    special: dict[int, dict[str, object]] = {
-        7: {"cached_input_tokens": 50_000},
-        8: {"cost": Decimal("1.00"), "cost_currency": "USD"},
-        9: {"status": "failed", "output_tokens": 0},
-        10: {"arm": "holdout"},
-    }
-    return publish(
-        out,
-        inferences=[inference(number, **special.get(number, {})) for number in range(1, 11)],
-        credits=[
-            *(credit("o1", number, "15", "50") for number in (1, 2)),
-            credit("o2", 3, "16.5", "55"),
-            *(credit("o1", number, "-3", "-10", sign=0, commit_id=2) for number in (1, 2)),
-        ],
-        unattributed=[unattributed("o3", "holdout", "40", inference_id="i10", value=Decimal(12))],
-    )
+from tests.published import (
+    Rows,
+    at,
+    attributed,
+    credit,
+    frame,
+    inference,
+    only,
+    publish,
+    unattributed,
+    worked_example,
+)
 
 
 def report(out: Path, **options: Any) -> Rows:
@@ -283,21 +274,6 @@ def test_csv_has_the_figures_of_json_under_one_header(tmp_path: Path) -> None:
         assert {name: cell for name, cell in written.items() if cell} == {
             name: cell for name, cell in plain.items() if cell
         }
-
-
-def test_the_table_fits_a_screen_and_names_what_is_unknown(tmp_path: Path) -> None:
-    out = worked_example(tmp_path)
-    by = "use_case,model,attributes.a-rather-long-key"
-    text = run_ratio(out, RatioOptions(costs=out / "costs.toml", by=by, period="day"))
-    assert max(map(len, text.splitlines())) <= 120
-    assert text.startswith("As of 2026-03-22T00:00:00Z: inferences from 2026-03-02 to before 2026-03-23, in USD")
-    assert "…" not in text
-    assert "0.4344" in text
-    assert text.count("excellent") == 2
-    without = run_ratio(out, RatioOptions())
-    assert "(a) incomplete_cost" in without
-    assert "≥ 1.0000" in without
-    assert "Cost is a lower bound (≥): unknown for 8 no_price" in without
 
 
 @pytest.mark.parametrize(

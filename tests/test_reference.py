@@ -1,100 +1,26 @@
-"""The judge's own tests: figures worked by hand, edges of windows and bounds, and laws that hold on random cases."""
+"""The judge's own tests: figures worked by hand, edges of windows and bounds."""
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections import defaultdict
-from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.cases import HARD_AGES, PLACES, Case, case_strategy, in_time_order, random_case, shuffled, write_case
-from tests.reference import (
-    DAY_US,
-    Result,
-    World,
-    attribute,
-    cumulative,
-    decay_polynomial,
-    decay_weight,
-    governing_rule,
-    step_1_deduplicate,
-    step_2_open_inferences,
-    step_3_eligible_touches,
-    step_4_paths,
-    step_5_amount,
-    step_6_value,
-    times,
+from tests.plain_events import (
+    EUR,
+    HOUR,
+    MONDAY,
+    Event,
+    credited,
+    inference,
+    outcome,
+    reasons,
+    reversal,
+    rule,
+    run,
+    sale,
+    u,
 )
-
-Event = dict[str, Any]
-HOUR = DAY_US // 24
-#: 2026-03-02T00:00:00Z
-MONDAY = 1_772_409_600_000_000
-START = MONDAY - 60 * DAY_US
-EUR = (MONDAY // DAY_US, "EUR", 1_100_000_000)
-
-
-def u(text: str) -> int:
-    """Decimal text as units."""
-    return int(Decimal(text).scaleb(9))
-
-
-def inference(name: str, time: int = MONDAY, use_case: str = "reco", **fields: Any) -> Event:
-    return {"inference_id": name, "event_time": time, "use_case": use_case, "model": "M"} | fields
-
-
-def outcome(name: str, named: list[str] | str | None, time: int = MONDAY + DAY_US, **fields: Any) -> Event:
-    """An event that names inferences (a list), a trace (a text) or nothing."""
-    naming = {} if named is None else {"trace_id": named} if isinstance(named, str) else {"inference_ids": named}
-    return {"event_id": name, "event_time": time, "type": "purchase"} | naming | fields
-
-
-def sale(name: str, named: list[str] | str | None, amount: str, time: int = MONDAY + DAY_US, **fields: Any) -> Event:
-    return outcome(name, named, time, **{"amount": u(amount), "currency": "USD"} | fields)
-
-
-def reversal(name: str, reverses: str, time: int = MONDAY + 2 * DAY_US, **fields: Any) -> Event:
-    return {"event_id": name, "reverses": reverses, "event_time": time} | fields
-
-
-def rule(use_case: str = "reco", kind: str = "conversion", type_: str = "*", **keys: Any) -> Event:
-    base = {"use_case": use_case, "kind": kind, "type": type_, "effective_from": START, "credit": "linear"}
-    hourly = {"hourly_rate": {"*": u("36")}} if kind == "time_saved" else {}
-    return base | {"lookback_window": 7 * DAY_US} | hourly | keys
-
-
-def run(
-    inferences: list[Event],
-    conversions: list[Event] | None = None,
-    rules: list[Event] | None = None,
-    *,
-    time_saved: list[Event] | None = None,
-    reversals: list[Event] | None = None,
-    fx: list[tuple[int, str, int]] | None = None,
-    **changed: Any,
-) -> Result:
-    known = {"base_currency": "USD", "reversal_window": 60 * DAY_US, "fx_max_age": 7, "allowed_lateness": 0}
-    rules = [rule(), rule(kind="time_saved")] if rules is None else rules
-    return attribute(inferences, conversions or [], time_saved or [], reversals or [], rules, fx or [], known | changed)
-
-
-def credited(result: Result, column: str = "value") -> dict[str, int | None]:
-    """A figure by inference, of results with one outcome."""
-    return {row["inference_id"]: row[column] for row in result.credits}
-
-
-def reasons(result: Result) -> list[str]:
-    assert not result.credits
-    return [row["reason"] for row in result.unattributed]
-
+from tests.reference import Result
+from tests.reference_parts import DAY_US, times
 
 # --- figures of the contract ---
 
@@ -137,30 +63,6 @@ def test_ledger_example_a_refund_then_a_third_touch() -> None:
     late = run(touches, conversions, rules, reversals=refund)
     assert credited(late) == {"i1": u("8"), "i2": u("8"), "i3": u("8")}
     assert credited(late, "reversed_value") == {"i1": u("-2"), "i2": u("-2"), "i3": u("-2")}
-
-
-# --- arithmetic ---
-
-
-def test_products_round_half_to_even() -> None:
-    half = u("0.5")
-    assert [times(n, half) for n in (1, 3, 5, -1, -3)] == [0, 2, 2, 0, -2]
-
-
-def test_cumulative_rounding_sums_to_the_whole() -> None:
-    assert cumulative([10, 10, 10], 3) == [3, 4, 3]
-    assert cumulative([1, 1], 2) == [0, 1]
-    assert cumulative([-10, -10, -10], 3) == [-3, -4, -3]
-
-
-def test_decay_weight_halves_and_underflows() -> None:
-    assert [decay_weight(k, 1) for k in (0, 1, 40, 41, 42)] == [2**40, 2**39, 1, 1, 0]
-    assert decay_weight(41 * 1000 + 1, 1000) == 0
-    assert decay_weight(1, 2) == 777_472_127_994  # 2^40 / √2 = 777 472 127 993.6…
-    two_days = 2 * DAY_US
-    naive = [int(2.0 ** -(age / two_days) * 2.0**40 + 0.5) for age in HARD_AGES]
-    assert [decay_weight(age, two_days) - n for age, n in zip(HARD_AGES, naive, strict=True)] == [1, 1, 1, 1, -1]
-    assert all(abs(decay_polynomial(x / 1000) - 2 ** (-x / 1000)) <= 2**-52 for x in range(1000))
 
 
 # --- steps 1 to 4 ---
@@ -469,124 +371,3 @@ def test_attributed_sums_what_an_inference_earned() -> None:
     columns = ("outcome_count", "conversion_value", "time_saved_value", "time_saved_seconds", "attributed_value")
     rows = {row["inference_id"]: [row[c] for c in (*columns, "reversed_value")] for row in result.attributed}
     assert rows == {"i": [2, u("4"), u("1"), u("100"), u("5"), u("-1")], "idle": [0] * 6}
-
-
-# --- laws on random cases ---
-
-
-def known(case: Case) -> World:
-    kinds = {"inference": case.inferences, "conversion": case.conversions}
-    kinds |= {"time_saved": case.time_saved, "reversal": case.reversals}
-    accepted, _, _ = step_1_deduplicate([(kind, event) for kind, events in kinds.items() for event in events])
-    defaults = {"join": "inference", "early_tolerance": 0, "share": 10**6, "margin": 10**9, "effect": "gain"}
-    rules = [defaults | {"realisation": 10**9} | rule for rule in case.rules]
-    return World(accepted["inference"], accepted["outcome"], accepted["reversal"], rules, case.fx, case.settings)
-
-
-@pytest.mark.parametrize("block", range(10))
-def test_amount_value_and_seconds_are_conserved(block: int) -> None:
-    for seed in range(block * 30, block * 30 + 30):
-        case = random_case(seed, seed % 40 + 1)
-        result, world = attribute(**vars(case)), known(case)
-        rows = defaultdict(list)
-        for row in result.credits + [row for row in result.unattributed if row["reversal_id"] is None]:
-            rows[row["outcome_id"]].append(row)
-        assert rows.keys() == world.outcomes.keys()
-        for event in world.outcomes.values():
-            check_conservation(event, rows[event["event_id"]], world)
-        by_inference: dict[str, int] = defaultdict(int)
-        for row in result.credits:
-            by_inference[row["inference_id"]] += row["value"]
-        assert all(row["attributed_value"] == by_inference[row["inference_id"]] for row in result.attributed)
-
-
-def check_conservation(event: Event, rows: list[Event], world: World) -> None:
-    """All rows of an outcome sum to its net amount, and where it was split to its value under the rules."""
-    reversals = [r for r in world.reversals.values() if r["reverses"] == event["event_id"] and counts(r, event, world)]
-    amount = step_5_amount(event, reversals, world)
-    amounts = [row["amount"] for row in rows]
-    assert all(a is None for a in amounts) if amount is None else sum(amounts) == amount
-    touches, reason = step_3_eligible_touches(event, step_2_open_inferences(event, world), world)
-    if reason not in (None, "holdout") or rows[0].get("reason") not in (None, "holdout"):
-        assert len(rows) == 1
-        return
-    rules = [governing_rule(path, event, world) for path in step_4_paths(event, touches, world)[0]]
-    shares = sum(r["share"] for r in rules)
-    is_capped = reason == "holdout"
-    worths = [step_6_value(event, r, reversals, world, is_capped=is_capped) for r in rules]
-    value, seconds = (
-        sum(Fraction(r["share"] * w[k], shares) for r, w in zip(rules, worths, strict=True)) for k in (0, 1)
-    )
-    assert sum(row["value"] for row in rows) == round(value)
-    assert event["kind"] == "conversion" or sum(row["seconds"] for row in rows) == round(seconds)
-
-
-def counts(r: Event, event: Event, world: World) -> bool:
-    """Whether a reversal is in time and fits, told in another way than the model's."""
-    field = next((f for f in ("amount", "quantity", "seconds") if f in r), None)
-    fits = {
-        None: True,
-        "amount": "amount" in event and r.get("currency", event.get("currency")) == event.get("currency"),
-        "quantity": event["kind"] == "conversion",
-        "seconds": event["kind"] == "time_saved",
-    }
-    window = world.settings["reversal_window"]
-    return bool(fits[field]) and 0 <= r["event_time"] - event["event_time"] <= window
-
-
-@given(case_strategy(), st.integers(0, 99))
-def test_order_of_arrival_changes_nothing(case: Case, seed: int) -> None:
-    one, other = attribute(**vars(case)), attribute(**vars(shuffled(case, seed)))
-    assert one == other
-
-
-@given(case_strategy(conflicts=False))
-def test_without_conflicts_neither_positions_nor_copies_change_a_row(case: Case) -> None:
-    one, other = attribute(**vars(case)), attribute(**vars(in_time_order(case)))
-    assert one == other
-    assert one.conflicting == []
-
-
-@given(case_strategy(max_size=6, conflicts=False, duplicates=False))
-def test_an_outcome_is_split_alone_as_among_others(case: Case) -> None:
-    together = attribute(**vars(case))
-    for events in (case.conversions, case.time_saved):
-        for event in events:
-            kinds = ([event], []) if events is case.conversions else ([], [event])
-            alone = attribute(case.inferences, *kinds, case.reversals, case.rules, case.fx, case.settings)
-            assert alone.credits == [row for row in together.credits if row["outcome_id"] == event["event_id"]]
-
-
-# --- the same case as files ---
-
-
-def read_back(topic: str, event: Event) -> Event:
-    """A canonical JSON event in the plain form, by the contract's text."""
-    plain = {key: value for key, value in event.items() if value is not None and not key.startswith("x_")}
-    for key in PLACES.keys() & plain.keys():
-        exact = Decimal(plain[key] if isinstance(plain[key], str) else repr(plain[key]))
-        plain[key] = int(exact.scaleb(PLACES[key]).to_integral_value(ROUND_HALF_EVEN))
-    if isinstance(plain["event_time"], int):
-        plain["event_time"] *= 1000
-    else:
-        moment = datetime.fromisoformat(plain["event_time"])  # cuts off digits past the microsecond
-        plain["event_time"] = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    if topic in ("conversions", "time_saved") and "inference_id" in plain:
-        plain["inference_ids"] = [plain.pop("inference_id")]
-    return plain
-
-
-def test_files_of_a_case_say_what_the_case_says(tmp_path: Path) -> None:
-    for seed in range(40):
-        case = random_case(seed, 20)
-        pipeline = write_case(case, tmp_path / str(seed), seed)
-        plain: dict[str, Any] = {}
-        for topic in ("inferences", "conversions", "time_saved", "reversals"):
-            lines = (pipeline.parent / "log" / topic / "events.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-            events = [read_back(topic, json.loads(line)) for line in lines]
-            plain[topic] = [e | {"position": (topic, 0, "events.jsonl", n)} for n, e in enumerate(events)]
-        assert attribute(**plain, rules=case.rules, fx=case.fx, settings=case.settings) == attribute(**vars(case))
-        parsed = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (pipeline.parent / "rules").iterdir()]
-        assert sum(len(file["rule"]) for file in parsed) == len(case.rules)
-        assert tomllib.loads(pipeline.read_text(encoding="utf-8"))["base_currency"] == case.settings["base_currency"]
-        assert len((pipeline.parent / "fx.csv").read_text().splitlines()) == len(case.fx) + 1

@@ -22,9 +22,11 @@ from streams.demo_events import write_events
 from streams.replay import replay
 from streams.runner import run
 from streams.settings import load_settings
-from tests.cases import Case, random_case, write_case
-from tests.frames import Row, plain
+from tests.case_files import write_case
+from tests.cases import Case, random_case
+from tests.frames import plain
 from tests.reference import attribute
+from tests.reference_parts import Row
 
 TOPICS = ("inferences", "conversions", "time_saved", "reversals")
 DEMO = Path(__file__).parent.parent / "configs" / "demo.toml"
@@ -35,6 +37,13 @@ def demo_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     write_events(folder)
     return folder / "demo" / "events"
+
+
+@pytest.fixture
+def few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part has fixed costs; what holds for three parts holds for all."""
+    for module in ("spill", "spilled"):
+        monkeypatch.setattr(f"streams.{module}.PARTS", 3)
 
 
 def published(out: Path, table: str) -> pl.DataFrame:
@@ -53,6 +62,13 @@ def lines_of(log: Path, topic: str) -> list[bytes]:
     return [line for file in sorted((log / topic).iterdir()) for line in file.read_bytes().splitlines() if line]
 
 
+def assert_same_rows(first: Path, second: Path, table: str) -> None:
+    one, other = (published(out, table).drop("committed_at", strict=False) for out in (first, second))
+    assert one.height == other.height
+    order = [name for name in one.columns if one[name].dtype != pl.List(pl.String)]
+    assert one.sort(order, nulls_last=True).equals(other.sort(order, nulls_last=True)), table
+
+
 # --- the reference, through files ---
 
 
@@ -60,6 +76,7 @@ def replayable(seed: int) -> Case:
     return random_case(seed, size=1 + seed % 40)
 
 
+@pytest.mark.usefixtures("few_parts")
 @pytest.mark.parametrize("block", range(5))
 def test_replay_from_files_agrees_with_the_reference_to_the_unit(block: int, tmp_path: Path) -> None:
     for seed in range(1000 + block * 8, 1008 + block * 8):
@@ -72,6 +89,9 @@ def test_replay_from_files_agrees_with_the_reference_to_the_unit(block: int, tmp
         expected = attribute(**vars(case))
         for table in ("credits", "unattributed", "attributed"):
             assert rows(folder / "replayed", table) == getattr(expected, table), (seed, table)
+        replay(load_settings(pipeline), folder / "log", folder / "in-parts", memory_bytes=1)
+        for table in TABLES:
+            assert_same_rows(folder / "replayed", folder / "in-parts", table)
         conflicting = published(folder / "replayed", "dead_letters").filter(reason="conflicting_duplicate")
         assert conflicting.height == len(expected.conflicting)
         assert manifest["tables"]["attributed"]["rows"] == len(expected.attributed)
@@ -86,6 +106,19 @@ def test_two_replays_have_the_same_digests(demo_log: Path, tmp_path: Path) -> No
     second = replay(settings, demo_log, tmp_path / "b")
     assert digests(first) == digests(second)
     assert first["inputs"] == second["inputs"]
+
+
+@pytest.mark.usefixtures("few_parts")
+def test_a_log_larger_than_memory_gives_the_same_tables_and_digests(demo_log: Path, tmp_path: Path) -> None:
+    settings = load_settings(DEMO)
+    first = replay(settings, demo_log, tmp_path / "a")
+    second = replay(settings, demo_log, tmp_path / "b", memory_bytes=1)
+    assert first["tables"] == second["tables"]
+    for table in TABLES:
+        assert_same_rows(tmp_path / "a", tmp_path / "b", table)
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == sorted(
+        path.name for path in (tmp_path / "a").iterdir()
+    )
 
 
 def test_order_copies_and_file_boundaries_change_no_digest(demo_log: Path, tmp_path: Path) -> None:
@@ -200,7 +233,9 @@ def test_a_replay_that_fails_publishes_nothing(demo_log: Path, tmp_path: Path) -
     broken = tmp_path / "log"
     for topic in TOPICS:
         (broken / topic).mkdir(parents=True)
-    (broken / "inferences" / "0.jsonl.gz").write_bytes(gzip.compress(b"".join(lines_of(demo_log, "inferences")))[:-2000])
+    (broken / "inferences" / "0.jsonl.gz").write_bytes(
+        gzip.compress(b"".join(lines_of(demo_log, "inferences")))[:-2000]
+    )
     with pytest.raises(UnavailableError, match=r"0\.jsonl\.gz"):
         replay(load_settings(DEMO), broken, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -90,7 +90,7 @@ def exchange_rate(work: Work) -> Section:
     if currency == base:
         return Section("Exchange rate", (f"none needed: the amount is in the base currency {base}",))
     day, max_age = work.row["event_time"].date(), work.policy.fx_max_age_days
-    limit = f"used is the newest rate dated before {day}, if it is at most {max_age} days older"
+    limit = f"used is the newest rate dated before {day}, if not older than fx_max_age, {max_age}d"
     older = fx.filter((pl.col("currency") == currency) & (pl.col("date") < day)).sort("date").tail(1)
     if older.height == 0:
         return Section("Exchange rate", (f"none: fx.csv has no rate of {currency} dated before {day}", limit))
