@@ -2,7 +2,8 @@
 
 >>> import polars as pl, attribution
 >>> result = attribution.attribute(
-...     pl.DataFrame({"inference_id": ["i1"], "event_time": ["2026-03-01T10:00:00Z"], "use_case": ["reco"], "model": ["m"]}),
+...     pl.DataFrame({"inference_id": ["i1"], "event_time": ["2026-03-01T10:00:00Z"],
+...                   "use_case": ["reco"], "model": ["m"]}),
 ...     pl.DataFrame({"event_id": ["o1"], "event_time": ["2026-03-01T11:00:00Z"], "type": ["purchase"],
 ...                   "amount": ["100"], "currency": ["USD"], "inference_ids": [["i1"]]}),
 ...     rules='''
@@ -140,7 +141,7 @@ def attributed_rows(
     allowed_lateness_us: int,
     watermark_us: int,
 ) -> pl.DataFrame:
-    """``attributed`` rows, open ones too, without ``sign`` and ``commit_id``; figures: from ``Settlement``, row by row."""
+    """``attributed`` rows, open ones too, without ``sign`` and ``commit_id``; figures: of ``Settlement``, row by row."""
     settled = is_settled(inferences, compiled.in_force, allowed_lateness_us, watermark_us)
     frame = inferences.select(
         "inference_id", "event_time", "use_case", "model", "model_version", "endpoint", "provider", "arm"

@@ -32,11 +32,11 @@ class PathPlaces:
 
 
 def _first(at: PathPlaces) -> Int64s:
-    return (at.place == 0).astype(np.int64)
+    return np.asarray(at.place == 0, dtype=np.int64)
 
 
 def _last(at: PathPlaces) -> Int64s:
-    return (at.place == at.length - 1).astype(np.int64)
+    return np.asarray(at.place == at.length - 1, dtype=np.int64)
 
 
 def _linear(at: PathPlaces) -> Int64s:

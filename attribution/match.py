@@ -27,7 +27,7 @@ class Slice:
 
 def hashed(ids: pl.Series) -> pl.Series:
     """Standard XXH64 (seed 0) of each id; null for null."""
-    return ids.to_frame("id").select(plh.col("id").nchash.xxhash64()).to_series()  # type: ignore[attr-defined]
+    return ids.to_frame("id").select(plh.col("id").nchash.xxhash64()).to_series()
 
 
 def matched_slices(outcomes: pl.DataFrame, inferences: pl.DataFrame) -> Iterator[Slice]:

@@ -67,8 +67,8 @@ class Paths:
 class Eligibility:
     """What steps 2 to 4 found.
 
-    reason: per outcome why it is not split, as an index into REASONS, or SPLIT; shared_use_case: per outcome a row number
-    of an inference whose use case all its open inferences share, −1 where there is none; is_would_be:
+    reason: per outcome why it is not split, as an index into REASONS, or SPLIT; shared_use_case: per outcome a
+    row number of an inference whose use case all its open inferences share, −1 where there is none; is_would_be:
     per outcome whether its path is of holdout touches only.
     """
 

@@ -19,12 +19,12 @@ _FIGURES = (
 )
 
 
-def earned_per_inference(credits: pl.DataFrame) -> pl.DataFrame:
+def earned_per_inference(credited: pl.DataFrame) -> pl.DataFrame:
     """Sums of standing credits per ``inference`` row number: Int128 units, and ``outcome_count``."""
     value, seconds, is_conversion = pl.col("value"), pl.col("seconds"), pl.col("kind") == Kind.CONVERSION.value
     zero = pl.lit(0, dtype=INT)
     return (
-        credits.lazy()
+        credited.lazy()
         .select(
             "inference",
             pl.when(is_conversion).then(value.to_physical()).otherwise(zero).alias("conversion_value"),
@@ -42,8 +42,8 @@ def earned_per_inference(credits: pl.DataFrame) -> pl.DataFrame:
 class Settlement:
     """Figures per inference row, gathered slice by slice: most inferences earned nothing and share one zero row."""
 
-    def __init__(self, credits: pl.DataFrame, inference_count: int) -> None:
-        sums = earned_per_inference(credits)
+    def __init__(self, credited: pl.DataFrame, inference_count: int) -> None:
+        sums = earned_per_inference(credited)
         figures = sums.select(pl.col("outcome_count"), *(decimals(sums[name]).alias(name) for name in _FIGURES[1:]))
         nothing = pl.DataFrame({name: [0] for name in _FIGURES}).cast(dict(figures.schema))  # type: ignore[arg-type]
         self._figures = pl.concat([figures, nothing])

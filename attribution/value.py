@@ -51,8 +51,8 @@ def worth(measures: Measures, is_conversion: Bools, role: pl.Series, rule: Int64
     back = pl.Series(np.argsort(np.concatenate(rows), kind="stable"), dtype=pl.UInt32)
 
     def joined(name: str) -> pl.Series:
-        first, second = (getattr(part, name) for part in parts)
-        return pl.concat([first, second]).gather(back)
+        halves: list[pl.Series] = [getattr(part, name) for part in parts]
+        return pl.concat(halves).gather(back)
 
     return Worth(joined("value"), joined("full_value"), joined("seconds"), joined("full_seconds"))
 

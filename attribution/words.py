@@ -29,7 +29,8 @@ def codes(column: pl.Series, names: Sequence[str]) -> Int64s:
     null = int(numbers.max()) + 1 if len(numbers) else 0
     table = np.full(null + 1, len(names), dtype=np.int64)
     table[numbers] = [index.get(name, len(names)) for name in present.cast(pl.String)]
-    return table[words.to_physical().fill_null(null).to_numpy()]
+    found: Int64s = table[words.to_physical().fill_null(null).to_numpy()]
+    return found
 
 
 def names_in_byte_order(column: pl.Series) -> list[str]:

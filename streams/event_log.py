@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class EventLog:
             self.spilled.add(kind, events)
             return
         self._frames[kind].append(events)
-        self._bytes += events.estimated_size()
+        self._bytes += int(events.estimated_size())
         if self.memory_bytes is None or self.spill_folder is None:
             return
         if self._bytes * _PEAK_FACTOR > self.memory_bytes:
@@ -101,8 +102,6 @@ class EventLog:
 def usable_memory() -> int:
     """Half of this machine's memory, or of the container's limit, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    with suppress(OSError, ValueError):  # no cgroup, or "max"
         total = min(total, int(_CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no cgroup, or "max"
-        pass
     return total // 2

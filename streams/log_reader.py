@@ -55,8 +55,9 @@ def read_topic_files(
             log.files.append(
                 InputFile(topic.name, file.name, file.stat().st_size, records[file], digests[file].result())
             )
-        for file in files[done:] if progress is not None else ():
-            progress(file.stat().st_size)
+        if progress is not None:
+            for file in files[done:]:
+                progress(file.stat().st_size)
 
 
 def _decoded(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Replace the manifest whole: a reader sees the old one or the new one."""
     aside = folder / f"_{NAME}"
     aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, folder / NAME)
+    aside.replace(folder / NAME)
 
 
 def _microseconds(time_us: int) -> str:

@@ -21,11 +21,10 @@ from attribution.deduplicate import Deduplicated, deduplicate
 from attribution.engine import CompiledPolicy, Policy
 from attribution.words import constant
 from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, Kind, canonical_columns
-from schemas.outputs import TABLES
 from schemas.reasons import Refusal
 from streams.digests import table_digest
-from streams.fx_file import FX_COLUMNS, load_fx
 from streams.event_log import EventLog
+from streams.fx_file import FX_COLUMNS, load_fx
 from streams.manifest import write_manifest
 from streams.rule_files import load_rules, rule_sources
 from streams.settings import Settings, check_rules_against

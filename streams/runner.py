@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigurationError, UnavailableError
-from streams.file_source import topic_files
 from streams.event_log import EventLog
+from streams.file_source import topic_files
 from streams.log_reader import read_topic_files
 from streams.manifest import manifest
 from streams.publish import load_policy, publish

@@ -63,7 +63,7 @@ def test_a_narrow_terminal_gets_the_table_in_parts_and_no_figure_is_folded(tmp_p
     out = worked_example(tmp_path)
     by = "use_case,model,attributes.customer"
     whole = table(out, by=by, period="day")
-    for width in (150, 120, 80):
+    for width in (150, 120, 90):
         text = table(out, by=by, period="day", width=width)
         assert max(map(len, text.splitlines()[1:])) <= width
         assert set(text.replace("─", "").split()) == set(whole.replace("─", "").split())
