@@ -36,7 +36,7 @@ ifneq ($(MOVED),)
 .PHONY: $(STAMP)
 endif
 
-demo: $(STAMP) ## the whole way on real inputs: events, ledgers, audit, report
+demo: $(STAMP) ## the whole way on real traffic: events, ledgers, the ratio
 	@$(BIN)/attribution demo --dir .
 
 test: $(STAMP) ## all tests but the long ones

@@ -141,7 +141,7 @@ def attributed_rows(
     allowed_lateness_us: int,
     watermark_us: int,
 ) -> pl.DataFrame:
-    """``attributed`` rows, open ones too, without ``sign`` and ``commit_id``; figures: of ``Settlement``, row by row."""
+    """``attributed`` rows, open ones too, without ``sign`` and ``commit_id``; figures: of ``Settlement``, in order."""
     settled = is_settled(inferences, compiled.in_force, allowed_lateness_us, watermark_us)
     frame = inferences.select(
         "inference_id", "event_time", "use_case", "model", "model_version", "endpoint", "provider", "arm"

@@ -33,7 +33,7 @@ class _Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
         except MemoryError:
-            click.echo("error: out of memory. Hint: replay a shorter log, or a machine with more memory", err=True)
+            click.echo("error: out of memory. Hint: replay --memory bounds what a replay takes", err=True)
             ctx.exit(_EXIT_UNAVAILABLE)
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
             sys.stderr.close()

@@ -160,8 +160,9 @@ def test_a_table_of_large_figures_grows_rather_than_cut_them() -> None:
     head: Row = {"row": "report", "period": None, **asked}
     row: Row = {"row": "requests", "period": None, "model": "m" * 100} | figures(large, Fraction(1))
     unsustainable: Row = row | figures(Sums(requests=1, cost=10**24, value=1), Fraction(1))
-    text = FORMATS["table"]([head, row, unsustainable], ["model"])
-    assert text.count(" 1,000,000,000,000.00") == 4
-    assert "1,000,000,000,000,000,000,000.00" in text
-    assert "unsustainable" in text
-    assert "…" not in text
+    for width in (None, 120, 40):
+        text = FORMATS["table"]([head, row, unsustainable], ["model"], width)
+        assert text.count(" 1,000,000,000,000.00") == 4
+        assert "1,000,000,000,000,000,000,000.00" in text
+        assert "unsustainable" in text
+        assert "…" not in text
