@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from attribution.engine import Policy
@@ -27,25 +26,13 @@ from attribution.explain import (
     explain_unknown_outcome,
 )
 from attribution.rules import combine, parse_rules
-from attribution.windows import DAY_US, EPOCH, parse_duration
+from attribution.windows import EPOCH
 from schemas.errors import ConfigurationError, UnavailableError, setting_error
 from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, Kind, canonical_columns
-from streams.fx_file import FX_COLUMNS, load_fx
+from streams.published import Manifest, load_rates, rates_beside, read_manifest, scan_table
 from streams.rule_files import rule_sources
 
 _COMMIT = ("commit_id",)
-
-
-class _Manifest(msgspec.Struct, frozen=True):
-    """What the figures depend on, of ``manifest.json``."""
-
-    engine: str
-    commit_id: int
-    watermark: datetime | None
-    base_currency: str
-    allowed_lateness: str
-    reversal_window: str
-    fx_max_age: str
 
 
 def run_explain(out: Path, *, inference: str | None, outcome: str | None) -> str:
@@ -55,7 +42,7 @@ def run_explain(out: Path, *, inference: str | None, outcome: str | None) -> str
     holds no published tables or they cannot be read.
     """
     try:
-        manifest = _manifest(out)
+        manifest = read_manifest(out)
         tables = _Tables(out, manifest.commit_id)
         if inference is not None:
             sections = _of_inference(tables, inference, _setting(out, manifest))
@@ -117,12 +104,11 @@ class _Tables:
 
     def rows(self, table: str, which: pl.Expr) -> pl.DataFrame:
         """The rows of a table that are asked for, with columns as in files."""
-        files = sorted((self.out / table).glob("date=*/*.parquet"))
-        if not files:
-            raise UnavailableError(f"{self.out / table}: no published files (date=YYYY-MM-DD/*.parquet)")
-        # Named one by one, for a folder's own name may hold what a glob takes for a pattern.
-        scan = pl.scan_parquet(files, glob=False, hive_partitioning=False)
-        return scan.filter(which & (pl.col("commit_id") <= self.commit_id)).collect(engine="streaming")
+        return (
+            scan_table(self.out, table)
+            .filter(which & (pl.col("commit_id") <= self.commit_id))
+            .collect(engine="streaming")
+        )
 
     def inferences(self, which: pl.Expr) -> pl.DataFrame:
         return _typed(self.rows("inferences", which), canonical_columns(Kind.INFERENCE))
@@ -151,32 +137,19 @@ def _typed(rows: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
     return rows.select(*columns, *SOURCE_COLUMNS, *_COMMIT).cast({**columns, **SOURCE_COLUMNS})  # type: ignore[dict-item]
 
 
-def _manifest(out: Path) -> _Manifest:
-    path = out / "manifest.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Manifest)
-    except FileNotFoundError:
-        raise UnavailableError(f"{out}: no published tables: manifest.json is not there") from None
-    except msgspec.MsgspecError as error:
-        raise UnavailableError(f"{path}: no manifest of published tables: {error}") from None
-
-
-def _setting(out: Path, manifest: _Manifest) -> Setting:
+def _setting(out: Path, manifest: Manifest) -> Setting:
     """Rules, rates and settings as kept beside the tables."""
     try:
         sources = {f"rules/{name}": content.decode() for name, content in rule_sources(out / "rules")}
         rules = combine([parse_rules(text, name) for name, text in sources.items()])
-        rates = out / "fx.csv"  # a pipeline without foreign money has none
-        fx = load_fx(rates, manifest.base_currency) if rates.exists() else pl.DataFrame(schema=FX_COLUMNS)
-        window_us, max_age_us = parse_duration(manifest.reversal_window), parse_duration(manifest.fx_max_age)
-        lateness_us = parse_duration(manifest.allowed_lateness)
+        fx = load_rates(rates_beside(out), manifest.base_currency)
     except (ConfigurationError, ValueError) as error:
         raise UnavailableError(f"{out}: the rules, rates or settings kept beside the tables: {error}") from error
-    policy = Policy(rules, fx, manifest.base_currency, window_us, max_age_us // DAY_US)
+    policy = Policy(rules, fx, manifest.base_currency, manifest.reversal_window_us, manifest.fx_max_age_days)
     watermark = manifest.watermark
     return Setting(
         compiled=policy.compiled(),
-        allowed_lateness_us=lateness_us,
+        allowed_lateness_us=manifest.allowed_lateness_us,
         watermark_us=None if watermark is None else (watermark - EPOCH) // timedelta(microseconds=1),
         is_live=manifest.engine == "live",
         rule_texts=sources,

@@ -24,8 +24,8 @@ from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, Kind, canonical_colu
 from schemas.reasons import Refusal
 from streams.digests import table_digest
 from streams.event_log import EventLog
-from streams.fx_file import FX_COLUMNS, load_fx
 from streams.manifest import write_manifest
+from streams.published import load_rates
 from streams.rule_files import load_rules, rule_sources
 from streams.settings import Settings, check_rules_against
 from streams.spilled import attribute_spilled
@@ -43,9 +43,7 @@ def load_policy(settings: Settings) -> CompiledPolicy:
     """Rules and rates of a pipeline, checked against its settings and compiled."""
     rules = load_rules(settings.rules)
     check_rules_against(rules, settings)
-    fx = pl.DataFrame(schema=FX_COLUMNS)
-    if settings.fx is not None:
-        fx = load_fx(settings.fx, settings.base_currency)
+    fx = load_rates(settings.fx, settings.base_currency)
     return Policy(
         rules, fx, settings.base_currency, settings.time.reversal_window_us, settings.fx_max_age_days
     ).compiled()

@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from attribution.costs import Conversion, with_costs
 from attribution.figures import Row
 from attribution.ratio import ATTRIBUTE_PREFIX, DEFAULT_BY, KEYS, PERIODS, Tables, View, in_range, ratio_rows
 from attribution.toml_tables import Bare, nearest
-from attribution.windows import DAY_US, parse_duration
 from schemas.errors import UnavailableError, setting_error
 from streams.cost_file import CostFile, load_cost_file
-from streams.fx_file import FX_COLUMNS, load_fx
 from streams.options import parse_moment
+from streams.published import Manifest, load_rates, rates_beside, read_manifest, scan_table
 from streams.ratio_report import FORMATS
 
 _TABLES = ("inferences", "credits", "unattributed", "attributed")
@@ -51,19 +49,6 @@ class RatioOptions:
     width: int | None = None
 
 
-class _Manifest(msgspec.Struct, frozen=True):
-    """What the figures depend on, of ``manifest.json``."""
-
-    engine: str
-    code_version: str
-    commit_id: int
-    watermark: datetime | None
-    base_currency: str
-    allowed_lateness: str
-    reversal_window: str
-    fx_max_age: str
-
-
 @dataclass(frozen=True)
 class _Commit:
     commit_id: int
@@ -82,21 +67,23 @@ def run_ratio(out: Path, options: RatioOptions) -> str:
     cost_file = CostFile() if options.costs is None else load_cost_file(options.costs)
     as_of = None if options.as_of is None else parse_moment("--as-of", options.as_of)
     try:
-        manifest = _manifest(out)
+        manifest = read_manifest(out)
         commit = _commit(out, manifest, as_of)
-        scans = {name: _scan(out, name).filter(pl.col("commit_id") <= commit.commit_id) for name in _TABLES}
+        scans = {name: scan_table(out, name).filter(pl.col("commit_id") <= commit.commit_id) for name in _TABLES}
         view = View(
             as_of=commit.watermark,
             from_day=from_day or _first_day(scans["inferences"], commit),
             to_day=to_day or commit.watermark.date() + timedelta(days=1),
-            reversal_window=timedelta(microseconds=parse_duration(manifest.reversal_window)),
+            reversal_window=timedelta(microseconds=manifest.reversal_window_us),
             by=by,
             period=period,
             min_priced_share=cost_file.min_priced_share,
         )
         _refuse_empty_range(view, options)
-        rates = cost_file.fx or _rates_beside(out)
-        rows = ratio_rows(_costed(scans, view, cost_file, _conversion(rates, manifest)), view)
+        rates = cost_file.fx or rates_beside(out)
+        fx = load_rates(rates, manifest.base_currency)
+        conversion = Conversion(fx, manifest.base_currency, manifest.fx_max_age_days)
+        rows = ratio_rows(_costed(scans, view, cost_file, conversion), view)
         used = [Path(price_list.name) for price_list in cost_file.price_lists] + ([rates] if rates else [])
         digests = _table_digests(out, commit) | {str(path): _sha256(path) for path in used}
     except (OSError, pl.exceptions.ComputeError) as error:
@@ -149,20 +136,7 @@ def _refuse_empty_range(view: View, options: RatioOptions) -> None:
 # What is read
 
 
-def _manifest(out: Path) -> _Manifest:
-    path = out / "manifest.json"
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=_Manifest)
-        parse_duration(manifest.reversal_window)
-        parse_duration(manifest.fx_max_age)
-    except FileNotFoundError:
-        raise UnavailableError(f"{out}: no published tables: manifest.json is not there") from None
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise UnavailableError(f"{path}: no manifest of published tables: {error}") from None
-    return manifest
-
-
-def _commit(out: Path, manifest: _Manifest, as_of: datetime | None) -> _Commit:
+def _commit(out: Path, manifest: Manifest, as_of: datetime | None) -> _Commit:
     """The manifest's commit, or the newest one whose watermark is not after ``as_of``."""
     if manifest.watermark is None:
         raise UnavailableError(f"{out}: no event has been read yet, so there is no moment to report as of")
@@ -170,7 +144,7 @@ def _commit(out: Path, manifest: _Manifest, as_of: datetime | None) -> _Commit:
     if as_of is None or newest.watermark <= as_of:
         return newest
     in_time = (pl.col("commit_id") <= newest.commit_id) & (pl.col("watermark") <= as_of)
-    found = _scan(out, "commits").filter(in_time).select("commit_id", "watermark").collect(engine="streaming")
+    found = scan_table(out, "commits").filter(in_time).select("commit_id", "watermark").collect(engine="streaming")
     if found.height == 0:
         raise setting_error(
             "--as-of",
@@ -182,35 +156,11 @@ def _commit(out: Path, manifest: _Manifest, as_of: datetime | None) -> _Commit:
     return _Commit(commit_id, watermark)
 
 
-def _files(out: Path, table: str) -> list[Path]:
-    files = sorted((out / table).glob("date=*/*.parquet"))
-    if not files:
-        raise UnavailableError(f"{out / table}: no published files (date=YYYY-MM-DD/*.parquet)")
-    return files
-
-
-def _scan(out: Path, table: str) -> pl.LazyFrame:
-    # Named one by one, for a folder's own name may hold what a glob takes for a pattern.
-    return pl.scan_parquet(_files(out, table), glob=False, hive_partitioning=False)
-
-
 def _first_day(inferences: pl.LazyFrame, commit: _Commit) -> date:
     """The first day with an inference; as-of's day where there is none."""
     first = inferences.select(pl.col("event_time").min()).collect(engine="streaming").item()
     day: date = (commit.watermark if first is None else first).date()
     return day
-
-
-def _rates_beside(out: Path) -> Path | None:
-    """A pipeline without foreign money has no rates."""
-    path = out / "fx.csv"
-    return path if path.exists() else None
-
-
-def _conversion(rates: Path | None, manifest: _Manifest) -> Conversion:
-    base = manifest.base_currency
-    fx = pl.DataFrame(schema=FX_COLUMNS) if rates is None else load_fx(rates, base)
-    return Conversion(fx, base, parse_duration(manifest.fx_max_age) // DAY_US)
 
 
 def _costed(scans: dict[str, pl.LazyFrame], view: View, cost_file: CostFile, conversion: Conversion) -> Tables:
@@ -235,7 +185,7 @@ def _table_digests(out: Path, commit: _Commit) -> dict[str, str]:
     """
     digests = {}
     for table in _TABLES:
-        scan = pl.scan_parquet(_files(out, table), glob=False, hive_partitioning=False, include_file_paths="_file")
+        scan = scan_table(out, table, file_column="_file")
         used = scan.filter(pl.col("commit_id") <= commit.commit_id).select(pl.col("_file").unique().sort())
         digest = hashlib.sha256()
         for file in used.collect(engine="streaming")["_file"]:
@@ -245,7 +195,7 @@ def _table_digests(out: Path, commit: _Commit) -> dict[str, str]:
     return digests
 
 
-def _report_row(manifest: _Manifest, view: View, commit: _Commit, digests: dict[str, str]) -> Row:
+def _report_row(manifest: Manifest, view: View, commit: _Commit, digests: dict[str, str]) -> Row:
     return {
         "row": "report",
         "period": None,

@@ -18,14 +18,16 @@ HALF_LIVES = st.integers(1, MAX_US) | st.sampled_from([1, 1_000, 86_400_000_000,
 def weights(model: str, length: int, *, position: tuple[int, int, int] = (1, 1, 1)) -> list[int]:
     ones = np.ones(length, dtype=np.int64)
     places = PathPlaces(np.arange(length), ones * length, ones * 0, ones, np.array([position] * length))
-    return CREDIT_MODELS[model](places).tolist()
+    made: list[int] = CREDIT_MODELS[model](places).tolist()
+    return made
 
 
 def decay(lag_us: list[int], half_life_us: int) -> list[int]:
     count = len(lag_us)
     half_lives = np.full(count, half_life_us, dtype=np.int64)
     places = PathPlaces(np.arange(count), np.full(count, count), np.array(lag_us), half_lives, np.ones((count, 3), int))
-    return CREDIT_MODELS["time_decay"](places).tolist()
+    made: list[int] = CREDIT_MODELS["time_decay"](places).tolist()
+    return made
 
 
 def test_every_word_of_the_rules_is_a_model() -> None:
