@@ -29,13 +29,13 @@ import polars as pl
 
 from attribution.deduplicate import deduplicate
 from attribution.engine import CompiledPolicy, Ledger, Policy, attribute_outcomes
+from attribution.frames import as_outcomes, canonical, rates_frame
 from attribution.match import matched_slices
 from attribution.rules import Rules, combine, parse_rules
 from attribution.settle import Settlement, is_settled
 from attribution.windows import parse_duration
 from attribution.words import constant
-from schemas.errors import ConfigurationError
-from schemas.events import DECIMAL, OUTCOME_COLUMNS, TIME, WORD, Kind, canonical_columns
+from schemas.events import OUTCOME_COLUMNS, Kind, canonical_columns
 from schemas.outputs import ATTRIBUTED
 
 _DAY_US = 86_400_000_000
@@ -79,7 +79,7 @@ def attribute(
     """
     policy = Policy(
         rules=_rules(rules),
-        fx=_fx(fx),
+        fx=rates_frame(fx),
         base_currency=base_currency,
         reversal_window_us=parse_duration(reversal_window),
         fx_max_age_days=parse_duration(fx_max_age) // _DAY_US,
@@ -152,66 +152,11 @@ def attributed_rows(
     return frame.select(name for name in ATTRIBUTED if name not in ("sign", "commit_id"))
 
 
-def as_outcomes(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Conversions and time-saved events as one frame of OUTCOME_COLUMNS; further columns stay."""
-    return pl.concat(
-        [
-            frame.with_columns(
-                pl.lit(None, dtype=dtype).alias(name) for name, dtype in OUTCOME_COLUMNS.items() if name not in frame
-            ).select(*OUTCOME_COLUMNS, *(name for name in frame.columns if name not in OUTCOME_COLUMNS))
-            for frame in frames
-        ]
-    )
-
-
-def canonical(frame: pl.DataFrame | None, kind: Kind) -> pl.DataFrame:
-    """A user's frame with the canonical columns and types of its kind, defaults filled in."""
-    schema = canonical_columns(kind)
-    if frame is None:
-        return pl.DataFrame(schema=schema)
-    if "inference_id" in frame.columns and "inference_id" not in schema:
-        single = pl.when(pl.col("inference_id").is_not_null()).then(pl.concat_list("inference_id"))
-        listed = pl.col("inference_ids") if "inference_ids" in frame.columns else pl.lit(None, dtype=pl.List(pl.String))
-        frame = frame.with_columns(pl.coalesce(listed, single).alias("inference_ids"))
-    columns = [_cast(frame, name, dtype) for name, dtype in schema.items()]
-    frame = pl.DataFrame(columns)
-    if "inference_ids" in schema:
-        frame = frame.with_columns(pl.col("inference_ids").list.unique().list.sort())
-    if kind is Kind.INFERENCE:
-        frame = frame.with_columns(pl.col("status").fill_null("served"))
-    if kind is Kind.CONVERSION:
-        frame = frame.with_columns(pl.col("quantity").fill_null(pl.lit("1").cast(DECIMAL)))
-    return frame
-
-
-def _cast(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
-    if name not in frame.columns:
-        return pl.Series(name, [None], dtype=dtype).new_from_index(0, frame.height).alias(name)
-    column = frame[name]
-    if isinstance(dtype, pl.Decimal) and column.dtype.is_float():
-        raise ConfigurationError(
-            f"column {name}: expected decimals, integers or decimal strings, got {column.dtype}. "
-            "Hint: a float has no exact value; cast it to a string or a Decimal where it is made"
-        )
-    if dtype == TIME and column.dtype == pl.String:
-        return column.str.to_datetime("%+", time_unit="us", time_zone="UTC")
-    if dtype == TIME and column.dtype == pl.Datetime and column.dtype.time_zone is None:  # type: ignore[attr-defined]
-        column = column.dt.replace_time_zone("UTC")
-    return column.cast(dtype)
-
-
 def _rules(rules: Rules | str | Sequence[str]) -> Rules:
     if isinstance(rules, Rules):
         return rules
     texts = [rules] if isinstance(rules, str) else list(rules)
     return combine([parse_rules(text, f"rules[{position}]") for position, text in enumerate(texts)])
-
-
-def _fx(fx: pl.DataFrame | None) -> pl.DataFrame:
-    schema = {"date": pl.Date(), "currency": WORD, "rate": DECIMAL}
-    if fx is None:
-        return pl.DataFrame(schema=schema)
-    return pl.DataFrame([_cast(fx, name, dtype) for name, dtype in schema.items()])
 
 
 def _newest(frame: pl.DataFrame) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ from streams.spilled import SpilledEvents
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 #: At its peak a replay takes about so many times the memory of its decoded events (benchmarks/).
 _PEAK_FACTOR = 2.5
+#: Decoded events take about so many times the bytes of compressed files.
+_COMPRESSION = 8
+_PARTS_MIN, _PARTS_MAX = 4, 512
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,20 @@ class InputFile:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Spill:
+    """From which memory at the peak on events go to disk, where to, and in how many parts."""
+
+    memory_bytes: int
+    folder: Path
+    parts: int
+
+
 @dataclass
 class EventLog:
-    """Grows block by block. Past ``memory_bytes`` at the peak to come, events go to ``spill_folder``.
+    """Grows block by block, in memory or, past a limit, on disk. oldest_inference_us: by use case."""
 
-    memory_bytes, spill_folder: None keeps everything in memory. oldest_inference_us: by use case.
-    """
-
-    memory_bytes: int | None = None
-    spill_folder: Path | None = None
+    spill: Spill | None = None
     counts: dict[tuple[str, int], Counts] = field(default_factory=lambda: defaultdict(Counts))
     files: list[InputFile] = field(default_factory=list)
     dead_letters: list[pl.DataFrame] = field(default_factory=list)
@@ -90,10 +99,8 @@ class EventLog:
             return
         self._frames[kind].append(events)
         self._bytes += int(events.estimated_size())
-        if self.memory_bytes is None or self.spill_folder is None:
-            return
-        if self._bytes * _PEAK_FACTOR > self.memory_bytes:
-            self.spilled = SpilledEvents(self.spill_folder)
+        if self.spill is not None and self._bytes * _PEAK_FACTOR > self.spill.memory_bytes:
+            self.spilled = SpilledEvents(self.spill.folder, self.spill.parts)
             for of_kind, frames in self._frames.items():
                 while frames:
                     self.spilled.add(of_kind, frames.pop(0))
@@ -105,3 +112,12 @@ def usable_memory() -> int:
     with suppress(OSError, ValueError):  # no cgroup, or "max"
         total = min(total, int(_CGROUP_LIMIT.read_text()))
     return total // 2
+
+
+def parts_needed(files: Iterable[Path], memory_bytes: int) -> int:
+    """How many parts a log is dealt out in, so that one part fits well into memory.
+
+    Ids are spread evenly, but names and traces of a part come on top: each part is planned at a quarter.
+    """
+    decoded = sum(file.stat().st_size * (1 if file.suffix == ".jsonl" else _COMPRESSION) for file in files)
+    return min(max(4 * int(decoded * _PEAK_FACTOR) // memory_bytes, _PARTS_MIN), _PARTS_MAX)

@@ -77,20 +77,24 @@ def _decoded(
         yield first, future.result()
 
 
+def log_files(settings: Settings, folder: Path) -> dict[str, list[Path]]:
+    """The event files of each topic under ``folder``; raises UnavailableError for a missing folder."""
+    if not folder.is_dir():
+        raise UnavailableError(f"{folder}: no such log folder")
+    return {topic.name: topic_files(folder, topic.name) for topic in settings.input.topics}
+
+
 def read_log(
     log: EventLog,
     settings: Settings,
-    folder: Path,
+    files: dict[str, list[Path]],
     limits: Limits,
     *,
     before_us: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Read every file of every topic under ``folder`` into ``log``."""
-    if not folder.is_dir():
-        raise UnavailableError(f"{folder}: no such log folder")
-    by_topic = {topic.name: topic_files(folder, topic.name) for topic in settings.input.topics}
-    total = sum(file.stat().st_size for files in by_topic.values() for file in files)
+    """Read every file of every topic into ``log``."""
+    total = sum(file.stat().st_size for of_topic in files.values() for file in of_topic)
     done = 0
 
     def advance(size: int) -> None:
@@ -100,7 +104,7 @@ def read_log(
             progress(done, total)
 
     for topic in settings.input.topics:
-        read_topic_files(log, topic, by_topic[topic.name], limits, before_us=before_us, progress=advance)
+        read_topic_files(log, topic, files[topic.name], limits, before_us=before_us, progress=advance)
 
 
 def records_at(folder: Path, topic: Topic, rows: pl.DataFrame, limits: Limits) -> list[bytes]:

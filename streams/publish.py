@@ -16,9 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from attribution.batch import as_outcomes, attribute_batch
+from attribution.batch import attribute_batch
 from attribution.deduplicate import Deduplicated, deduplicate
 from attribution.engine import CompiledPolicy, Policy
+from attribution.frames import as_outcomes
 from attribution.words import constant
 from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, Kind, canonical_columns
 from schemas.reasons import Refusal
@@ -51,6 +52,7 @@ def load_policy(settings: Settings) -> CompiledPolicy:
 
 def publish(
     settings: Settings,
+    compiled: CompiledPolicy,
     log: EventLog,
     stage: Path,
     *,
@@ -65,7 +67,6 @@ def publish(
     open_too: also ``attributed`` rows of inferences that have not settled. describe: makes the manifest from
     the rows and digests per table. notify: takes warnings.
     """
-    compiled = load_policy(settings)
     writer = TableWriter(
         stage,
         compiled,

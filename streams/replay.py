@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from streams.decode import Limits
-from streams.event_log import EventLog, usable_memory
-from streams.log_reader import Progress, read_log, records_at
+from streams.event_log import EventLog, Spill, parts_needed, usable_memory
+from streams.log_reader import Progress, log_files, read_log, records_at
 from streams.manifest import manifest
 from streams.publish import RawRecords, load_policy, publish
 from streams.settings import Settings
@@ -42,12 +43,14 @@ def replay(
     Raises ConfigurationError (exit 2) for rules, rates or an ``out`` that is not empty, UnavailableError (exit
     3) for a log that cannot be read or a folder that cannot be written; then nothing is published.
     """
-    load_policy(settings)  # before the work: a mistake in a rule shows at once
+    compiled = load_policy(settings)  # before the work: a mistake in a rule shows at once
+    files = log_files(settings, log)
     limits = limits_of(settings)
-
     with staged(out) as stage:
-        events = EventLog(memory_bytes or usable_memory(), stage / "spill")
-        read_log(events, settings, log, limits, before_us=to_us, progress=progress)
+        memory = memory_bytes or usable_memory()
+        parts = parts_needed(chain.from_iterable(files.values()), memory)
+        events = EventLog(Spill(memory, stage / "spill", parts))
+        read_log(events, settings, files, limits, before_us=to_us, progress=progress)
 
         def describe(tables: dict[str, Any]) -> dict[str, Any]:
             head = manifest(settings, engine="replay", commit_id=0, watermark_us=events.newest_event_time_us)
@@ -55,6 +58,7 @@ def replay(
 
         return publish(
             settings,
+            compiled,
             events,
             stage,
             raw_records=raw_records_of(settings, log, limits),

@@ -40,6 +40,7 @@ class Consumer:
         self._settings = settings
         self._notify = notify
         self._folder = settings.input.path
+        self._compiled = load_policy(settings)
         self._known: dict[Path, tuple[int, int]] = {}
         self.log = EventLog()
 
@@ -76,6 +77,7 @@ class Consumer:
         with staged(out) as stage:
             return publish(
                 self._settings,
+                self._compiled,
                 self.log,
                 stage,
                 raw_records=raw_records_of(self._settings, self._folder, limits_of(self._settings)),
@@ -89,7 +91,6 @@ class Consumer:
 def run(settings: Settings, *, until_end: bool, notify: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Consume until the end of the log, or until SIGTERM or SIGINT, then publish; returns the manifest."""
     settings.state_path()
-    load_policy(settings)
     consumer = Consumer(settings, notify)
     with _stop_signal() as stopped:
         while True:

@@ -14,17 +14,16 @@ import polars as pl
 from attribution.match import hashed
 from schemas.errors import UnavailableError
 
-#: Each part holds about so small a share of the log; a log of 1,000 GB needs some 15 GB at a time.
-PARTS = 64
 _ROWS_PER_FLUSH = 1_000_000
 _PART = "__part"
 
 
 class Shuffle:
-    """Rows added in any order, taken back by part; the part of a row is the hash of its ``key``."""
+    """Rows added in any order, taken back by part; the part of a row is the hash of its ``key`` modulo ``parts``."""
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, parts: int) -> None:
         self._folder = folder
+        self._parts = parts
         self._key = key
         self._waiting: list[pl.DataFrame] = []
         self._rows = 0
@@ -34,7 +33,7 @@ class Shuffle:
         """Rows without a key are left out."""
         if rows.height == 0:
             return
-        part = (hashed(rows[self._key]) % PARTS).alias(_PART)
+        part = (hashed(rows[self._key]) % self._parts).alias(_PART)
         self._waiting.append(rows.with_columns(part).filter(pl.col(_PART).is_not_null()))
         self._rows += rows.height
         if self._rows >= _ROWS_PER_FLUSH:

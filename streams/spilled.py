@@ -16,13 +16,13 @@ from pathlib import Path
 
 import polars as pl
 
-from attribution.batch import as_outcomes
 from attribution.deduplicate import Deduplicated, deduplicate
 from attribution.engine import CompiledPolicy, Ledger, attribute_outcomes
+from attribution.frames import as_outcomes
 from attribution.match import bounded_runs, join_by_hash
 from attribution.words import constant
 from schemas.events import DECIMAL, OUTCOME_COLUMNS, SOURCE_COLUMNS, TIME, WORD, Kind, canonical_columns
-from streams.spill import PARTS, Shuffle
+from streams.spill import Shuffle
 from streams.tables import TableWriter
 
 _TEXT = pl.String()
@@ -44,13 +44,19 @@ _PAIRS_PER_SLICE = 4_000_000
 
 
 class SpilledEvents:
-    """Valid events of all kinds, copies included, dealt out on disk below ``folder``."""
+    """Valid events of all kinds, copies included, dealt out on disk below ``folder`` in so many parts."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, parts: int) -> None:
+        self.parts = parts
+        self._folder = folder
         self._by_id = {
-            kind: Shuffle(folder / kind, "inference_id" if kind is Kind.INFERENCE else "event_id") for kind in Kind
+            kind: self.shuffle(f"read_{kind}", "inference_id" if kind is Kind.INFERENCE else "event_id")
+            for kind in Kind
         }
+
+    def shuffle(self, name: str, key: str) -> Shuffle:
+        """Room for further rows, dealt out by ``key`` in the same parts."""
+        return Shuffle(self._folder / name, key, self.parts)
 
     def add(self, kind: Kind, events: pl.DataFrame) -> None:
         self._by_id[kind].add(events)
@@ -75,10 +81,10 @@ class SpilledEvents:
 
 def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callable[[Deduplicated, str], None]) -> None:
     """Drop copies, attribute and settle, part by part, into ``writer``; refuse: takes what deduplication left out."""
-    folder = events.folder
-    inferences = Shuffle(folder / "inferences", "inference_id")
-    by_trace = Shuffle(folder / "by_trace", "trace_id")
-    for part in range(PARTS):
+    parts = range(events.parts)
+    inferences = events.shuffle("inferences", "inference_id")
+    by_trace = events.shuffle("by_trace", "trace_id")
+    for part in parts:
         kept = events.inferences(part)
         refuse(kept, "inference_id")
         writer.inferences(kept.events, part)
@@ -86,11 +92,11 @@ def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callab
         inferences.add(known)
         by_trace.add(known)
 
-    outcomes = Shuffle(folder / "outcomes", "event_id")
-    reversals = Shuffle(folder / "reversals", "reverses")
-    named_ids = Shuffle(folder / "named_ids", "id")
-    named_traces = Shuffle(folder / "named_traces", "id")
-    for part in range(PARTS):
+    outcomes = events.shuffle("outcomes", "event_id")
+    reversals = events.shuffle("reversals", "reverses")
+    named_ids = events.shuffle("named_ids", "id")
+    named_traces = events.shuffle("named_traces", "id")
+    for part in parts:
         kept, taken_back = events.outcomes(part), events.reversals(part)
         refuse(kept, "event_id")
         refuse(taken_back, "event_id")
@@ -103,9 +109,9 @@ def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callab
         named_ids.add(ids.explode("id"))
         named_traces.add(kept.events.select(*outcome, pl.col("trace_id").alias("id")))
 
-    touches = Shuffle(folder / "touches", "outcome_id")
-    again = Shuffle(folder / "inferences_again", "inference_id")
-    for part in range(PARTS):
+    touches = events.shuffle("touches", "outcome_id")
+    again = events.shuffle("inferences_again", "inference_id")
+    for part in parts:
         known = inferences.take(part, _INFERENCE)
         again.add(known)
         for found in _touches(named_ids.take(part, _NAMED), known, "inference_id", writer.compiled):
@@ -115,8 +121,8 @@ def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callab
         ):
             touches.add(found)
 
-    credited = Shuffle(folder / "credited", "inference_id")
-    for part in range(PARTS):
+    credited = events.shuffle("credited", "inference_id")
+    for part in parts:
         of_outcomes = outcomes.take(part, OUTCOME_COLUMNS)
         of_reversals = reversals.take(part, canonical_columns(Kind.REVERSAL))
         ledger = _attributed_part(of_outcomes, touches.take(part, _TOUCH), of_reversals, writer.compiled)
@@ -124,7 +130,7 @@ def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callab
         writer.ledger("unattributed", ledger.unattributed, part)
         credited.add(ledger.credits.select(list(_CREDITED)))
 
-    for part in range(PARTS):
+    for part in parts:
         known = again.take(part, _INFERENCE)
         rows = known.select(pl.col("inference_id"), pl.int_range(pl.len(), dtype=pl.UInt32).alias("inference"))
         writer.attributed(known, credited.take(part, _CREDITED).join(rows, on="inference_id"), part)

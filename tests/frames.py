@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from attribution.batch import as_outcomes, attribute_batch, attributed_rows
+from attribution.batch import attribute_batch, attributed_rows
 from attribution.decimals import decimal_text
 from attribution.deduplicate import Deduplicated, deduplicate
 from attribution.engine import Policy
+from attribution.frames import as_outcomes
 from attribution.money import decimals
 from attribution.rules import Rule, Rules
 from attribution.settle import Settlement

@@ -94,3 +94,27 @@ def test_an_exchange_rate_is_that_of_a_day_before() -> None:
 def test_without_events_there_are_no_rows() -> None:
     result = attribution.attribute(inferences(), rules=RULES)
     assert result.credits.height == result.unattributed.height == result.attributed.height == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"amount": "1000000000000", "currency": "USD"},
+            r"column amount: expected values from 0 to below 1000000000000",
+        ),
+        ({"amount": "-1", "currency": "USD"}, r"column amount: expected values from 0"),
+        ({"amount": "1,5", "currency": "USD"}, r"column amount: expected values of type Decimal"),
+        ({"event_time": "1999-12-31T23:59:59Z"}, r"column event_time: expected times in 2000 to 2199"),
+        ({"event_id": None}, r"column event_id: expected a value in every conversion, got 1 without"),
+        ({"quantity": "1000000"}, r"column quantity: expected values from 0 to below 1000000"),
+    ],
+)
+def test_what_would_break_exact_arithmetic_is_refused_at_the_door(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        attribution.attribute(inferences("a"), conversion(**fields), rules=RULES)
+
+
+def test_a_missing_required_column_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="column use_case: expected a value in every inference"):
+        attribution.attribute(inferences("a").drop("use_case"), rules=RULES)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from attribution.batch import as_outcomes, attribute_batch, attributed_rows
+from attribution.batch import attribute_batch, attributed_rows
 from attribution.deduplicate import deduplicate
 from attribution.engine import Policy
 from attribution.explain import (
@@ -23,6 +23,7 @@ from attribution.explain import (
     explain_outcome,
 )
 from attribution.explain.words import shown
+from attribution.frames import as_outcomes
 from attribution.rules import combine, parse_rules
 from attribution.settle import Settlement
 from schemas.events import OUTCOME_COLUMNS, Kind, canonical_columns

@@ -42,8 +42,7 @@ def demo_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part has fixed costs; what holds for three parts holds for all."""
-    for module in ("spill", "spilled"):
-        monkeypatch.setattr(f"streams.{module}.PARTS", 3)
+    monkeypatch.setattr("streams.replay.parts_needed", lambda *_: 3)
 
 
 def published(out: Path, table: str) -> pl.DataFrame:
