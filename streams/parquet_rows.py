@@ -261,10 +261,21 @@ def _is_json(text: str) -> bool:
 
 def _may_exceed(frame: pl.DataFrame, max_record_bytes: int) -> Mask | None:
     """Rows whose JSON may be longer, by an upper bound; as a rule the columns' largest show that none is."""
-    bounds = [_most_bytes(column) + _ESCAPE_BYTES * len(column.name.encode()) for column in frame]
-    if sum(int(bound.max(initial=0)) for bound in bounds) <= max_record_bytes:
+    names = [_ESCAPE_BYTES * len(column.name.encode()) for column in frame]
+    if sum(map(_largest, frame)) + sum(names) <= max_record_bytes:
         return None
+    bounds = [_most_bytes(column) + name for column, name in zip(frame, names, strict=True)]
     return pl.Series(_total(bounds, frame.height) > max_record_bytes)
+
+
+def _largest(column: pl.Series) -> int:
+    """The largest of ``_most_bytes``; flat columns, the rule, without an array of them."""
+    if column.dtype == pl.String:
+        longest = column.str.len_bytes().max()
+        return _SCALAR_BYTES + _ESCAPE_BYTES * (longest if isinstance(longest, int) else 0)
+    if column.dtype.is_numeric() or column.dtype.is_temporal():
+        return _SCALAR_BYTES
+    return int(_most_bytes(column).max(initial=0))
 
 
 def _total(bounds: list[Longs], length: int) -> Longs:
