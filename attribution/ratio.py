@@ -107,7 +107,8 @@ def _key(name: str) -> pl.Expr:
     if not name.startswith(ATTRIBUTE_PREFIX):
         return pl.col(name).cast(pl.String)
     key = name.removeprefix(ATTRIBUTE_PREFIX)
-    return pl.col("attributes").str.json_decode(pl.Struct({key: pl.String()})).struct.field(key)
+    texts = pl.col("attributes").str.json_decode(pl.Struct({key: pl.String()}))
+    return texts.struct.rename_fields(["value"]).struct.field("value")  # a key may read like a pattern
 
 
 def in_range(column: str, view: View) -> pl.Expr:

@@ -10,25 +10,21 @@ Whatever keeps a file from being read to its end raises ``UnavailableError`` wit
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.errors import UnavailableError
 from streams.decode import Block
 from streams.json_lines import count_records
-
-_ROWS_PER_BLOCK = 1 << 18
-_POLARS_DIGITS = 38
+from streams.parquet_file import read_parquet
+from streams.strict_record import is_unicode
 
 
 class _Readable(Protocol):
@@ -54,7 +50,14 @@ _JSON_LINES: dict[str, Callable[[Path], AbstractContextManager[_Readable]]] = {
     ".jsonl.zst": _open_zstd,
 }
 _SUFFIXES = (*_JSON_LINES, ".parquet")
-_UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, pl.exceptions.PolarsError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    pa.ArrowException,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
 
 
 def topic_files(path: Path, topic: str) -> list[Path]:
@@ -64,10 +67,13 @@ def topic_files(path: Path, topic: str) -> list[Path]:
     """
     folder = path / topic
     try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+        names = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     except OSError as error:
         raise UnavailableError(f"{folder}: no such folder of events: {_why(error)}") from error
     chosen = [name for name in names if name.endswith(_SUFFIXES) and not name.startswith((".", "_"))]
+    for name in chosen:
+        if not is_unicode(name):  # bytes that are no text stand as surrogates, which no table can hold
+            raise UnavailableError(f"{folder}: {os.fsencode(name)!r}: a file name that is not UTF-8")
     return [folder / name for name in sorted(chosen, key=os.fsencode)]
 
 
@@ -76,7 +82,7 @@ def read_blocks(file: Path, topic: str, *, block_bytes: int = 16 << 20) -> Itera
 
     A line longer than a block makes its block longer. Raises UnavailableError when the file cannot be read.
     """
-    datas = _read_parquet(file, block_bytes) if file.name.endswith(".parquet") else _read_lines(file, block_bytes)
+    datas = read_parquet(file, block_bytes) if file.name.endswith(".parquet") else _read_lines(file, block_bytes)
     first_offset = 0
     try:
         for data in datas:
@@ -90,6 +96,8 @@ def _read_lines(file: Path, block_bytes: int) -> Iterator[bytes]:
     open_file = next(open_ for suffix, open_ in _JSON_LINES.items() if file.name.endswith(suffix))
     with open_file(file) as stream:
         pending: list[bytes] = []  # begins a line and has no end of one
+        if file.stat().st_size == 0 and file.suffix != ".jsonl":
+            raise EOFError("no compressed file is empty: it was cut off")
         while chunk := stream.read(block_bytes):
             end = chunk.rfind(b"\n") + 1
             if end:
@@ -98,43 +106,6 @@ def _read_lines(file: Path, block_bytes: int) -> Iterator[bytes]:
             pending.append(chunk[end:])
         if last := b"".join(pending):
             yield last
-
-
-def _read_parquet(file: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
-    """Whole row groups, as many as make a block: polars skips the others (and reads twice as fast as pyarrow)."""
-    with pq.ParquetFile(file) as parquet:
-        wide = [field.name for field in parquet.schema_arrow if _is_wide(field.type)]
-        scan = pl.scan_parquet(file, glob=False).select(pl.exclude(wide))
-        first, rows, size, taken = 0, 0, 0, 0
-        for number in range(1, parquet.num_row_groups + 1):
-            group = parquet.metadata.row_group(number - 1)
-            rows, size = rows + group.num_rows, size + group.total_byte_size
-            if rows >= _ROWS_PER_BLOCK or size >= block_bytes or number == parquet.num_row_groups:
-                frame = scan.slice(first, rows).collect()
-                if wide:
-                    texts = _as_texts(parquet.read_row_groups(range(taken, number), columns=wide))
-                    frame = frame.with_columns(texts).select(parquet.schema_arrow.names)
-                yield frame
-                first, rows, size, taken = first + rows, 0, 0, number
-
-
-def _is_wide(dtype: pa.DataType) -> bool:
-    """A decimal of more digits than polars has, or what holds one: polars refuses the file, or panics later."""
-    if pa.types.is_decimal256(dtype):
-        return bool(dtype.precision > _POLARS_DIGITS)
-    return any(_is_wide(dtype.field(number).type) for number in range(dtype.num_fields))
-
-
-def _as_texts(columns: pa.Table) -> list[pl.Series]:
-    """Wide decimals as decimal texts, what holds them as JSON. Value by value: no column library writes them so."""
-    return [
-        pl.Series(name, [None if value is None else _as_text(value) for value in column.to_pylist()], pl.String)
-        for name, column in zip(columns.column_names, columns.columns, strict=True)
-    ]
-
-
-def _as_text(value: object) -> str:
-    return format(value, "f") if isinstance(value, Decimal) else json.dumps(value, default=str)
 
 
 def _why(error: BaseException) -> str:

@@ -159,15 +159,25 @@ def _as_json(column: pl.Series, due: Type | None) -> list[str]:
         case dtype if dtype.is_integer():
             return [_dump(value) for value in column]
         case dtype if dtype.is_float():
-            # What JSON has no number for stays what it is, as a text.
-            return [_dump(value if value is None or math.isfinite(value) else str(value)) for value in column]
+            return [_float_as_json(value, due) for value in column]
     texts = _as_texts(column)
     timely = due is Type.TIME and isinstance(column.dtype, pl.Datetime)
     if due is None or timely or (due is Type.DECIMAL and column.dtype.is_decimal()):
         return [_dump(text) for text in texts]
-    # Where the contract takes a text but not this one, an object in a list: no field takes that.
     name = type(column.dtype).__name__.lower()
-    return ["null" if text is None else _dump([{name: text}]) for text in texts]
+    return ["null" if text is None else _refused(name, text) for text in texts]
+
+
+def _float_as_json(value: float | None, due: Type | None) -> str:
+    """What JSON has no number for is a text where that is harmless: no decimal, and no field of the contract."""
+    if value is None or math.isfinite(value):
+        return _dump(value)
+    return _dump(str(value)) if due in (None, Type.DECIMAL) else _refused("float64", str(value))
+
+
+def _refused(dtype: str, text: str) -> str:
+    """A text where the contract takes a text but not this one: an object in a list, which no field takes."""
+    return _dump([{dtype: text}])
 
 
 def _items(column: pl.Series, due: Type | None) -> list[list[str] | None]:

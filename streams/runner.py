@@ -22,7 +22,7 @@ from streams.manifest import manifest
 from streams.publish import load_policy, publish
 from streams.replay import limits_of, raw_records_of
 from streams.settings import FilesInput, Settings
-from streams.staging import staged
+from streams.staging import refuse_occupied, staged
 
 _POLL_SECONDS = 1.0
 _COMMIT_ID = 1
@@ -91,6 +91,7 @@ class Consumer:
 def run(settings: Settings, *, until_end: bool, notify: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Consume until the end of the log, or until SIGTERM or SIGINT, then publish; returns the manifest."""
     settings.state_path()
+    refuse_occupied(settings.output.path)  # before the work, which would be lost at its end
     consumer = Consumer(settings, notify)
     with _stop_signal() as stopped:
         while True:

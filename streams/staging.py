@@ -16,6 +16,12 @@ from streams.manifest import NAME as MANIFEST
 _PUBLISHED = (*TABLES, "rules", "fx.csv", MANIFEST)
 
 
+def refuse_occupied(out: Path) -> None:
+    """Raises ConfigurationError when ``out`` is there and holds files."""
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigurationError(f"{out}: expected a new or empty folder, got one that holds files")
+
+
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """A folder inside ``out`` whose content moves up when the block ends well, and is gone when it does not.
@@ -24,8 +30,7 @@ def staged(out: Path) -> Iterator[Path]:
     """
     existed = out.is_dir()
     try:
-        if existed and any(out.iterdir()):
-            raise ConfigurationError(f"{out}: expected a new or empty folder, got one that holds files")
+        refuse_occupied(out)
         stage = out / f"_staging-{os.getpid()}"
         stage.mkdir(parents=True)
     except OSError as error:

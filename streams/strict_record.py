@@ -380,5 +380,16 @@ def _parts_above_input(values: Record) -> Iterable[str]:
 
 def _shown(value: object) -> str:
     """A value as JSON, short enough for a message; escapes keep it valid text whatever it holds."""
-    text = value.token if isinstance(value, Number) else json.dumps(value, default=lambda number: number.token)
+    text = _as_json(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _as_json(value: object) -> str:
+    """Numbers as they were written."""
+    if isinstance(value, Number):
+        return value.token
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)}: {_as_json(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_json, value))}]"
+    return json.dumps(value)

@@ -92,6 +92,7 @@ class TableWriter:
         read = [
             {"source_topic": topic, "source_partition": partition, **vars(count)}
             for (topic, partition), count in counts.items()
+            if count.read
         ] or [{"source_topic": None, "source_partition": None, **vars(Counts())}]
         schema = {name: pl.String() if COMMITS[name] == WORD else COMMITS[name] for name in read[0]}
         frame = pl.DataFrame(read, schema=schema).with_columns(
