@@ -41,6 +41,13 @@ from schemas.outputs import ATTRIBUTED
 _DAY_US = 86_400_000_000
 
 
+#: What the split of an outcome needs to know of the inferences that it names.
+_NEEDED = (
+    *("inference_id", "event_time", "use_case", "model", "model_version", "endpoint"),
+    *("status", "arm", "trace_id"),
+)
+
+
 @dataclass(frozen=True)
 class Attribution:
     """Ledger rows as frames with the columns of ``docs/tables.md``, without ``sign`` and ``commit_id``.
@@ -115,6 +122,10 @@ def attribute_batch(
     inferences: pl.DataFrame, outcomes: pl.DataFrame, reversals: pl.DataFrame, compiled: CompiledPolicy
 ) -> Ledger:
     """Steps 2 to 10 for canonical events without duplicates, in slices that bound memory."""
+    # Rows are gathered at random: from one piece of memory that takes a fifth less time than from many. Ids stay
+    # in pieces: they are the larger part, and fewer are gathered.
+    pieces = inferences.select(_NEEDED)
+    inferences = pieces.with_columns(column.rechunk() for column in pieces if column.dtype != pl.String)
     ledgers = []
     of_none = reversals
     for part in matched_slices(outcomes, inferences):

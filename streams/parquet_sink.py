@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -29,8 +29,6 @@ _DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 #: Level 1 writes a fifth faster than level 3, for files a twentieth larger.
 _COMPRESSION_LEVEL = 1
-#: Days written at a time: making the next day's rows goes on while the last one's are compressed.
-_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -69,22 +67,21 @@ def days_of(times: pl.Series) -> Int64s:
     return times.to_physical().to_numpy() // _DAY_US
 
 
-def day_of(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()
-
-
 def write_table(
     table: str,
     days: Int64s,
     rows_of: Callable[[DaySlice], pl.DataFrame],
     folder: Path,
     name: str,
+    *,
+    at_once: int = 2,
 ) -> list[WrittenFile]:
     """Write a table's rows, one file per day; without rows nothing is written.
 
-    days: per row; rows_of: the table's rows of one day, so that wide tables are never whole in memory.
+    days: per row; rows_of: the table's rows of one day, so that wide tables are never whole in memory. at_once:
+    days at a time: making the rows of one goes on while those of another are compressed.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         parts = day_slices(days)
         return list(pool.map(lambda part: _write_file(table, rows_of(part), part.day, folder, name), parts))
 

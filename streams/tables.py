@@ -44,7 +44,9 @@ class TableWriter:
         def rows_of(day: DaySlice) -> pl.DataFrame:
             return take(accepted, day.rows).select(*columns, self._commit)
 
-        self._count("inferences", write_table("inferences", days_of(accepted["event_time"]), rows_of, *self._to(part)))
+        # The widest table, written while outcomes are attributed: a day at a time, to save memory.
+        days = days_of(accepted["event_time"])
+        self._count("inferences", write_table("inferences", days, rows_of, *self._to(part), at_once=1))
 
     def outcomes(self, *accepted: pl.DataFrame, part: int = 0) -> None:
         """accepted: frames of conversions, time-saved events or reversals with their ``kind`` and source columns."""
