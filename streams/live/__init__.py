@@ -1,0 +1,1 @@
+"""The live engine: state, commits and files that grow while it runs."""

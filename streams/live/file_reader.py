@@ -1,0 +1,147 @@
+"""One topic of event files as a stream that can be left at any record and gone on with there.
+
+Files appear whole and never change. What has been read to its end is known by name, size and digest; a known
+file that changed, or an unfinished one that is gone, is an error. A file that comes late is read though its name
+stands before those that were read: nothing is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from schemas.errors import UnavailableError
+from streams.decode import Block
+from streams.file_source import read_blocks, topic_files
+from streams.json_lines import Lines, count_records
+
+
+class InputFile(msgspec.Struct, frozen=True):
+    """A file of a topic and how many of its records have been read; modified_ns: when it was last written."""
+
+    name: str
+    bytes: int
+    modified_ns: int
+    sha256: str
+    records: int
+
+
+class FileReader:
+    """Gives the records of a topic block by block; what it gave is known from ``finished`` and ``unfinished``."""
+
+    def __init__(
+        self, folder: Path, topic: str, finished: Iterable[InputFile] = (), unfinished: InputFile | None = None
+    ) -> None:
+        self._folder = folder
+        self._topic = topic
+        self._known = {file.name: file for file in finished}
+        self.unfinished = unfinished
+        self.finished: list[InputFile] = []
+        self._blocks: Iterator[Block] = iter(())
+        self._rest: Block | None = None
+        if unfinished is not None:
+            self._check(unfinished, must_exist=True)
+            self._blocks = _skipped(read_blocks(folder / topic / unfinished.name, topic), unfinished.records)
+
+    def next_block(self, max_records: int) -> Block | None:
+        """At most so many records, all of one file; None at the end of what is there now.
+
+        Raises UnavailableError for a file that cannot be read or is not what it was.
+        """
+        while True:
+            block = self._rest or next(self._blocks, None)
+            self._rest = None
+            if block is not None:
+                first, self._rest = _cut(block, max_records)
+                count = _height(first)
+                if count == 0:  # blank lines alone
+                    continue
+                assert self.unfinished is not None
+                self.unfinished = msgspec.structs.replace(self.unfinished, records=first.first_offset + count)
+                return first
+            self._finish()
+            if not self._open_next():
+                return None
+
+    def take_finished(self) -> list[InputFile]:
+        """The files read to their end since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def _finish(self) -> None:
+        if self.unfinished is not None:
+            self._known[self.unfinished.name] = self.unfinished
+            self.finished.append(self.unfinished)
+            self.unfinished = None
+
+    def _open_next(self) -> bool:
+        """Begin the first file in name order that is not known; False where there is none."""
+        files = topic_files(self._folder, self._topic)
+        for file in files:
+            if file.name in self._known:
+                self._check(self._known[file.name], must_exist=False)
+        new = next((file for file in files if file.name not in self._known), None)
+        if new is None:
+            return False
+        status = new.stat()
+        self.unfinished = InputFile(new.name, status.st_size, status.st_mtime_ns, _sha256(new), 0)
+        self._blocks = read_blocks(new, self._topic)
+        return True
+
+    def _check(self, known: InputFile, *, must_exist: bool) -> None:
+        file = self._folder / self._topic / known.name
+        try:
+            status = file.stat()
+        except OSError as error:
+            if not must_exist:
+                return
+            raise UnavailableError(f"{file}: was read in part and is gone. Hint: put it back as it was") from error
+        if status.st_size == known.bytes and status.st_mtime_ns == known.modified_ns:
+            return
+        if status.st_size != known.bytes or _sha256(file) != known.sha256:
+            raise UnavailableError(f"{file}: has changed since it was read. Hint: write a new file instead")
+
+
+def _cut(block: Block, max_records: int) -> tuple[Block, Block | None]:
+    """The first records of a block and the rest of it."""
+    if isinstance(block.data, pl.DataFrame):
+        if block.data.height <= max_records:
+            return block, None
+        head, tail = block.data.head(max_records), block.data.slice(max_records)
+        return replace(block, data=head), replace(block, data=tail, first_offset=block.first_offset + max_records)
+    if block.data.count(b"\n") < max_records:  # cheaper than looking for the lines
+        return block, None
+    starts, _ = Lines(block.data).bounds
+    if len(starts) <= max_records:
+        return block, None
+    end = int(starts[max_records])
+    rest = replace(block, data=block.data[end:], first_offset=block.first_offset + max_records)
+    return replace(block, data=block.data[:end]), rest
+
+
+def _skipped(blocks: Iterator[Block], records: int) -> Iterator[Block]:
+    """The blocks without the first records."""
+    for block in blocks:
+        if block.first_offset >= records:
+            yield block
+        elif block.first_offset + _height(block) > records:
+            _, rest = _cut(block, records - block.first_offset)
+            assert rest is not None
+            yield rest
+
+
+def _height(block: Block) -> int:
+    return count_records(block.data) if isinstance(block.data, bytes) else block.data.height
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UnavailableError(f"{file}: cannot be read: {error.strerror or error}") from error
