@@ -1,0 +1,138 @@
+"""The commit log: one file per commit, which is either there whole or not there.
+
+A commit is written aside, forced to disk and linked to its final name, which fails where the name is taken: commits
+can neither tear nor overwrite each other. One process at a time holds a lock on the state folder. Where that lock
+is lost (a folder on a network, a lock file removed), fencing still holds: a start renames the folder of the commits,
+so that a writer that was stalled and wakes up finds no folder to link into.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import IO
+
+from schemas.errors import UnavailableError
+from streams.live.segments import sync
+from streams.live.steps import reached
+
+_FOLDER = re.compile(r"commits-(\d{6})")
+_COMMIT = re.compile(r"(\d{12})\.json")
+
+
+class FencedError(UnavailableError):
+    """Another process has taken over the state."""
+
+
+class CommitLog:
+    """The commits of a state folder, open for the one process that writes them.
+
+    writer: the number of this process among all that ever wrote here; it stands in the names of its files.
+    """
+
+    def __init__(self, state: Path) -> None:
+        """Raises UnavailableError where another process holds the state or the folder cannot be written."""
+        self._state = state
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[bytes] = (state / "lock").open("ab")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                hint = "stop it first, or give this pipeline a state folder of its own"
+                raise UnavailableError(f"{state}: another process is running on this state. Hint: {hint}") from None
+            self.writer, self._folder = self._take_over()
+            for aside in self._folder.glob("*.tmp"):
+                aside.unlink()
+        except OSError as error:
+            raise UnavailableError(f"{state}: cannot be written: {error.strerror or error}") from error
+
+    def _take_over(self) -> tuple[int, Path]:
+        """Rename the folder of the commits to the next writer's: an older writer can link nothing any more."""
+        current = commits_folder(self._state)
+        if current is None:
+            writer, folder = 1, self._state / "commits-000001"
+            folder.mkdir()
+        else:
+            writer = int(current.name[-6:]) + 1
+            folder = self._state / f"commits-{writer:06d}"
+            current.rename(folder)
+        sync(self._state)
+        reached("recovery.fence")
+        return writer, folder
+
+    def newest(self) -> tuple[int, bytes] | None:
+        """(number, content) of the newest commit; raises UnavailableError where its file is damaged."""
+        return _newest(self._folder)
+
+    def append(self, number: int, content: bytes) -> None:
+        """Add a commit; when this returns it is durable.
+
+        content: one line. Raises FencedError where another process took over, UnavailableError where the disk is full
+        or cannot be written; then there is no such commit.
+        """
+        final = self._folder / f"{number:012d}.json"
+        aside = final.with_suffix(".tmp")
+        try:
+            with aside.open("wb") as file:
+                file.write(content + b"\n" + hashlib.sha256(content).hexdigest().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            reached("commit.write")
+            os.link(aside, final)
+            reached("commit.link")
+            sync(self._folder)
+            reached("commit.sync")
+            aside.unlink()
+        except (FileExistsError, FileNotFoundError) as error:
+            aside.unlink(missing_ok=True)
+            raise FencedError(f"{self._state}: another process has taken over; this one stops") from error
+        except OSError as error:
+            raise UnavailableError(f"{self._folder}: cannot be written: {error.strerror or error}") from error
+
+    def forget_before(self, number: int) -> None:
+        """Delete the commits older than this one."""
+        for found, path in _commits(self._folder):
+            if found < number:
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def commits_folder(state: Path) -> Path | None:
+    """Where the commits of a state folder lie now; None where there are none yet."""
+    found = [path for path in state.iterdir() if _FOLDER.fullmatch(path.name)] if state.is_dir() else []
+    return max(found, default=None)
+
+
+def read_newest(state: Path) -> tuple[int, bytes] | None:
+    """The newest commit, for readers beside a running process; None where there is none."""
+    folder = commits_folder(state)
+    if folder is None:
+        return None
+    try:
+        return _newest(folder)
+    except FileNotFoundError:  # a start has just renamed the folder
+        folder = commits_folder(state)
+        return None if folder is None else _newest(folder)
+
+
+def _commits(folder: Path) -> list[tuple[int, Path]]:
+    found = [(_COMMIT.fullmatch(path.name), path) for path in folder.iterdir()]
+    return [(int(match.group(1)), path) for match, path in found if match]
+
+
+def _newest(folder: Path) -> tuple[int, bytes] | None:
+    commits = _commits(folder)
+    if not commits:
+        return None
+    number, path = max(commits)
+    content, _, digest = path.read_bytes().partition(b"\n")
+    if digest != hashlib.sha256(content).hexdigest().encode() + b"\n":
+        raise UnavailableError(f"{path}: the commit is damaged: its checksum is not that of its content")
+    return number, content
