@@ -1,0 +1,95 @@
+"""All live segments of one family: rows are added, found by key, taken as they expire, and forgotten whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from streams.live.families import EXPIRY, Family
+from streams.live.filters import Hashes, bits_of
+from streams.live.segments import Rows, Segment, SegmentFile, write_segment
+
+#: Which of the hashes asked for a row belongs to.
+ASKED = "asked"
+
+
+class FamilyState:
+    """The segments of one family in a state folder."""
+
+    def __init__(self, folder: Path, family: Family, files: Iterable[SegmentFile] = ()) -> None:
+        """Raises UnavailableError for a segment that is missing or damaged."""
+        self.family = family
+        self._folder = folder
+        self._segments = [Segment(folder, file, family) for file in files]
+
+    def files(self) -> list[SegmentFile]:
+        """What a commit lists."""
+        return [segment.file for segment in self._segments]
+
+    def add(self, name: str, rows: pl.DataFrame) -> SegmentFile | None:
+        """Write rows as a new segment, found from now on; None without rows."""
+        if rows.height == 0:
+            return None
+        file = write_segment(self._folder, name, self.family, rows)
+        self._segments.append(Segment(self._folder, file, self.family))
+        return file
+
+    def find(self, key: str, hashes: Hashes, columns: list[str], *, visible_from_us: int | None) -> pl.DataFrame:
+        """Every row with one of the hashes that is not expired, with ``asked``: its position in ``hashes``.
+
+        hashes: in any order; whoever asks compares the ids. visible_from_us: rows with an earlier expiry are
+        forgotten, though their segment still lies there; None: none is.
+        """
+        order = np.argsort(hashes, kind="stable")
+        ascending = hashes[order]
+        bits = bits_of(ascending)
+        found = [self._nothing(columns)]
+        for segment in self._segments:
+            if visible_from_us is not None and segment.file.max_expiry_us < visible_from_us:
+                continue
+            positions, rows = segment.find(key, ascending, bits)
+            if visible_from_us is not None and segment.file.min_expiry_us < visible_from_us:
+                is_visible = segment.expiries()[rows] >= visible_from_us
+                positions, rows = positions[is_visible], rows[is_visible]
+            if len(rows):
+                asked = pl.Series(ASKED, order[positions], dtype=pl.UInt32)
+                found.append(segment.take(rows, columns).insert_column(0, asked))
+        return pl.concat(found)
+
+    def expiring(self, from_us: int | None, to_us: int, columns: list[str]) -> pl.DataFrame:
+        """The rows that the watermark passes when it moves from one moment to another: from ≤ expiry < to."""
+        found = [self._nothing(columns).drop(ASKED)]
+        for segment in self._segments:
+            file = segment.file
+            if file.min_expiry_us >= to_us or (from_us is not None and file.max_expiry_us < from_us):
+                continue
+            rows = self._between(segment, from_us, to_us)
+            if len(rows):
+                found.append(segment.take(rows, columns))
+        return pl.concat(found)
+
+    def _between(self, segment: Segment, from_us: int | None, to_us: int) -> Rows:
+        expiry = segment.expiries()
+        if self.family.sort_by == EXPIRY:
+            first = 0 if from_us is None else int(np.searchsorted(expiry, from_us, side="left"))
+            return np.arange(first, int(np.searchsorted(expiry, to_us, side="left")))
+        passed = expiry < to_us
+        return np.flatnonzero(passed if from_us is None else passed & (expiry >= from_us))
+
+    def forget(self, watermark_us: int) -> list[SegmentFile]:
+        """Leave out the segments whose rows have all expired; returns them, to be deleted after the commit."""
+        expired = [segment for segment in self._segments if segment.file.max_expiry_us < watermark_us]
+        self._segments = [segment for segment in self._segments if segment.file.max_expiry_us >= watermark_us]
+        return [segment.file for segment in expired]
+
+    def forget_pages(self) -> None:
+        """Give back the memory of mapped pages."""
+        for segment in self._segments:
+            segment.forget_pages()
+
+    def _nothing(self, columns: list[str]) -> pl.DataFrame:
+        schema: dict[str, pl.DataType] = {ASKED: pl.UInt32()} | {name: self.family.columns[name] for name in columns}
+        return pl.DataFrame(schema=schema)
