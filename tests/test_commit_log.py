@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import UnavailableError
+from streams.live import commit_log, steps
 from streams.live.commit_log import CommitLog, FencedError, read_newest
 
 
@@ -132,6 +133,68 @@ def test_a_full_or_read_only_disk_stops_it_and_loses_nothing(
         with pytest.raises(UnavailableError, match=os.strerror(code)):
             log.append(2, b"two")
     assert log.newest() == (1, b"one")
+    assert not list(tmp_path.glob("*/*.tmp"))
     log.append(2, b"two")
     assert log.newest() == (2, b"two")
+    log.close()
+
+
+def test_where_the_folder_cannot_be_forced_to_disk_there_is_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = CommitLog(tmp_path)
+    log.append(1, b"one")
+
+    def refuse(folder: Path) -> None:
+        raise UnavailableError(f"{folder}: cannot be written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit_log, "sync", refuse)
+        with pytest.raises(UnavailableError, match="cannot be written"):
+            log.append(2, b"two")
+    assert log.newest() == (1, b"one")
+    log.append(2, b"two")
+    log.close()
+
+
+def test_a_commit_linked_just_before_a_takeover_is_the_new_writers_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = CommitLog(tmp_path)
+    taken: list[CommitLog] = []
+
+    def take_over(step: str) -> None:
+        if step == "commit.link":
+            (tmp_path / "lock").unlink()
+            taken.append(CommitLog(tmp_path))
+
+    monkeypatch.setattr(steps, "observers", [take_over])
+    with pytest.raises(FencedError):
+        first.append(1, b"one")
+    (second,) = taken
+    assert second.newest() == (1, b"one")
+    for fenced in (first.newest, lambda: first.forget_before(1)):
+        with pytest.raises(FencedError):
+            fenced()
+    first.close()
+    second.close()
+
+
+def test_a_start_that_fails_lets_the_state_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise UnavailableError(f"{folder}: cannot be written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit_log, "sync", refuse)
+        with pytest.raises(UnavailableError) as failed:
+            CommitLog(tmp_path)
+    CommitLog(tmp_path).close()  # while the failure, and so its frames, are still held
+    assert failed.value.exit_code == 3
+
+
+def test_a_commit_of_two_lines_is_never_written(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path)
+    with pytest.raises(AssertionError, match="two lines"):
+        log.append(1, b"a\nb")
+    assert log.newest() is None
     log.close()

@@ -8,6 +8,7 @@ so that a writer that was stalled and wakes up finds no folder to link into.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -39,17 +40,23 @@ class CommitLog:
         try:
             state.mkdir(parents=True, exist_ok=True)
             self._lock: IO[bytes] = (state / "lock").open("ab")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._lock.close()
-                hint = "stop it first, or give this pipeline a state folder of its own"
-                raise UnavailableError(f"{state}: another process is running on this state. Hint: {hint}") from None
+        except OSError as error:
+            raise UnavailableError(f"{state}: cannot be written: {error.strerror or error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.writer, self._folder = self._take_over()
             for aside in self._folder.glob("*.tmp"):
                 aside.unlink()
+        except BlockingIOError:
+            self._lock.close()
+            hint = "stop it first, or give this pipeline a state folder of its own"
+            raise UnavailableError(f"{state}: another process is running on this state. Hint: {hint}") from None
         except OSError as error:
+            self._lock.close()
             raise UnavailableError(f"{state}: cannot be written: {error.strerror or error}") from error
+        except UnavailableError:
+            self._lock.close()
+            raise
 
     def _take_over(self) -> tuple[int, Path]:
         """Rename the folder of the commits to the next writer's: an older writer can link nothing any more."""
@@ -67,16 +74,21 @@ class CommitLog:
 
     def newest(self) -> tuple[int, bytes] | None:
         """(number, content) of the newest commit; raises UnavailableError where its file is damaged."""
-        return _newest(self._folder)
+        try:
+            return _newest(self._folder)
+        except FileNotFoundError as error:
+            raise self._fenced() from error
 
     def append(self, number: int, content: bytes) -> None:
         """Add a commit; when this returns it is durable.
 
-        content: one line. Raises FencedError where another process took over, UnavailableError where the disk is full
-        or cannot be written; then there is no such commit.
+        content: one line. Raises FencedError where another process took over: a commit that was linked before is then
+        its newest. Raises UnavailableError where the disk is full or cannot be written; then there is no such commit.
         """
+        assert b"\n" not in content, "a commit of two lines could never be read back"
         final = self._folder / f"{number:012d}.json"
         aside = final.with_suffix(".tmp")
+        linked = False
         try:
             with aside.open("wb") as file:
                 file.write(content + b"\n" + hashlib.sha256(content).hexdigest().encode() + b"\n")
@@ -84,21 +96,35 @@ class CommitLog:
                 os.fsync(file.fileno())
             reached("commit.write")
             os.link(aside, final)
+            linked = True
             reached("commit.link")
             sync(self._folder)
             reached("commit.sync")
             aside.unlink()
-        except (FileExistsError, FileNotFoundError) as error:
-            aside.unlink(missing_ok=True)
-            raise FencedError(f"{self._state}: another process has taken over; this one stops") from error
-        except OSError as error:
+        except (OSError, UnavailableError) as error:
+            # Once the folder is renamed these paths are gone: a commit the new owner has seen cannot be deleted here.
+            for left in (final, aside) if linked else (aside,):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+            if isinstance(error, FileExistsError) or not self._folder.is_dir():
+                raise self._fenced() from error
+            if isinstance(error, UnavailableError):
+                raise
             raise UnavailableError(f"{self._folder}: cannot be written: {error.strerror or error}") from error
 
     def forget_before(self, number: int) -> None:
         """Delete the commits older than this one."""
-        for found, path in _commits(self._folder):
-            if found < number:
-                path.unlink(missing_ok=True)
+        try:
+            for found, path in _commits(self._folder):
+                if found < number:
+                    path.unlink(missing_ok=True)
+        except FileNotFoundError as error:
+            raise self._fenced() from error
+        except OSError as error:
+            raise UnavailableError(f"{self._folder}: cannot be written: {error.strerror or error}") from error
+
+    def _fenced(self) -> FencedError:
+        return FencedError(f"{self._state}: another process has taken over; this one stops")
 
     def close(self) -> None:
         self._lock.close()
@@ -132,7 +158,12 @@ def _newest(folder: Path) -> tuple[int, bytes] | None:
     if not commits:
         return None
     number, path = max(commits)
-    content, _, digest = path.read_bytes().partition(b"\n")
+    try:
+        content, _, digest = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:  # renamed away or forgotten meanwhile: the caller knows which
+        raise
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be read: {error.strerror or error}") from error
     if digest != hashlib.sha256(content).hexdigest().encode() + b"\n":
         raise UnavailableError(f"{path}: the commit is damaged: its checksum is not that of its content")
     return number, content
