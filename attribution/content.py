@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from attribution.match import hashed
+from attribution.words import by_word
 from schemas.events import WORD
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
@@ -46,7 +47,7 @@ def _parts(column: pl.Series) -> list[Hashes]:
     if column.dtype == pl.List(pl.String):
         return [_of_lists(column)]
     if column.dtype == WORD:
-        return [_of_words(column)]
+        return [by_word(column, lambda texts: hashed(texts).to_numpy(), _NULL)]
     if column.dtype == pl.String:
         return [hashed(column).fill_null(int(_NULL)).to_numpy()]
     is_null = column.is_null().to_numpy()
@@ -55,18 +56,6 @@ def _parts(column: pl.Series) -> list[Hashes]:
     else:
         parts = [column.to_physical().cast(pl.Int64).fill_null(0).to_numpy().view(np.uint64)]
     return [np.where(is_null, _NULL, _mixed(part)) for part in parts]
-
-
-def _of_words(column: pl.Series) -> Hashes:
-    """Each distinct word is hashed once."""
-    codes = column.to_physical()
-    distinct = column.unique().drop_nulls()
-    numbers = distinct.to_physical().to_numpy()
-    null = int(numbers.max()) + 1
-    table = np.full(null + 1, _NULL, dtype=np.uint64)
-    table[numbers] = hashed(distinct.cast(pl.String)).to_numpy()
-    found: Hashes = table[codes.fill_null(null).to_numpy()]
-    return found
 
 
 def _of_lists(column: pl.Series) -> Hashes:

@@ -31,18 +31,12 @@ def watermark(partitions: Iterable[Progress], before_us: int | None) -> int | No
     It never moves back behind ``before_us``. A partition that is not idle and has given no event time yet holds it.
     """
     known = list(partitions)
-    busy = [partition.newest_us for partition in known if not partition.is_idle]
-    times = [time for time in busy if time is not None]
-    if len(times) < len(busy):
+    busy = [partition for partition in known if not partition.is_idle]
+    times = [partition.newest_us for partition in busy or known if partition.newest_us is not None]
+    if not times or len(times) < len(busy):
         return before_us
-    if not busy:
-        newest = [partition.newest_us for partition in known if partition.newest_us is not None]
-        reached = max(newest, default=None)
-    else:
-        reached = min(times)
-    if reached is None or before_us is None:
-        return before_us if reached is None else reached
-    return max(reached, before_us)
+    reached = min(times) if busy else max(times)
+    return reached if before_us is None else max(reached, before_us)
 
 
 def too_late(times_us: Int64s, newest_before_us: int | None, allowed_lateness_us: int) -> tuple[Bools, int | None]:

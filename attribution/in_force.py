@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from attribution.money import Int64s
+from attribution.money import Bools, Int64s
 from attribution.rules import Rule, Rules
 from attribution.words import codes
 from schemas.events import WORD, Kind
@@ -71,6 +71,15 @@ class RulesInForce:
         """The segment of each inference, from its use case (words) and event time."""
         interval = np.searchsorted(self._starts, time_us, side="right")
         return self._segments[codes(use_case, self._use_cases), interval]
+
+    def is_open(self, segment: Int64s, inference_us: Int64s, outcome_us: Int64s) -> Bools:
+        """Per pair: i − E ≤ o ≤ i + L, both ends inclusive; segment: of the inference."""
+        early, late = self.early_us[segment], self.late_us[segment]
+        return (inference_us - early <= outcome_us) & (outcome_us <= inference_us + late)
+
+    def open_until_us(self, use_case: pl.Series, time_us: Int64s) -> Int64s:
+        """The last moment at which an outcome finds the inference open."""
+        return time_us + self.late_us[self.segments(use_case, time_us)]
 
     def kind_types(self, kind: pl.Series, type_: pl.Series) -> Int64s:
         """A number for each outcome's kind and type, for ``rule_of``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from schemas.outputs import LEDGER_KEYS, TABLES
+from schemas.outputs import LEDGER_KEYS, SIGN, TABLES
 
 #: What is summed; every other column is a word of the row.
 _FIGURES = {"credits": ("amount", "value", "reversed_value", "seconds"), "unattributed": ("amount", "value", "seconds")}
@@ -23,7 +23,7 @@ def difference(table: str, before: pl.DataFrame, after: pl.DataFrame) -> pl.Data
     no key twice; further columns (such as ``inference``) stay, and are those of ``after`` where a row still stands.
     """
     if before.height == 0:
-        return after.with_columns(pl.lit(1, dtype=pl.Int8).alias("sign"))
+        return _signed(after, 1)
     figures, keys = _FIGURES[table], LEDGER_KEYS[table]
     words = [name for name in TABLES[table] if name not in (*figures, *keys, "sign", "commit_id")]
     both = (
@@ -42,21 +42,23 @@ def difference(table: str, before: pl.DataFrame, after: pl.DataFrame) -> pl.Data
         [
             _changed(before[stands[_ROW]], after[stands[f"{_ROW}_after"]], figures),
             _negated(_without(before, stands[_ROW]), figures),
-            _without(after, stands[f"{_ROW}_after"]).with_columns(pl.lit(1, dtype=pl.Int8).alias("sign")),
+            _signed(_without(after, stands[f"{_ROW}_after"]), 1),
         ]
     )
 
 
 def _changed(old: pl.DataFrame, new: pl.DataFrame, figures: tuple[str, ...]) -> pl.DataFrame:
-    changes = new.with_columns((new[name] - old[name]).cast(new[name].dtype).alias(name) for name in figures)
+    changes = new.with_columns((new[name] - old[name]).cast(new[name].dtype) for name in figures)
     differs = pl.any_horizontal(pl.col(name).fill_null(0) != 0 for name in figures)
-    return changes.filter(differs).with_columns(pl.lit(0, dtype=pl.Int8).alias("sign"))
+    return _signed(changes.filter(differs), 0)
 
 
 def _negated(rows: pl.DataFrame, figures: tuple[str, ...]) -> pl.DataFrame:
-    return rows.with_columns(*((-pl.col(name)).cast(rows[name].dtype) for name in figures)).with_columns(
-        pl.lit(-1, dtype=pl.Int8).alias("sign")
-    )
+    return _signed(rows.with_columns((-pl.col(name)).cast(rows[name].dtype) for name in figures), -1)
+
+
+def _signed(rows: pl.DataFrame, sign: int) -> pl.DataFrame:
+    return rows.with_columns(pl.lit(sign, dtype=SIGN).alias("sign"))
 
 
 def _without(rows: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:

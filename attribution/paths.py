@@ -50,12 +50,12 @@ class Paths:
 
     @property
     def starts_outcome(self) -> Bools:
-        return _changes(self.outcome)
+        return changes(self.outcome)
 
     @property
     def starts_group(self) -> Bools:
         """True at the first touch of each (outcome, use case)."""
-        return self.starts_outcome | _changes(self.use_case)
+        return self.starts_outcome | changes(self.use_case)
 
     def only(self, keep: Bools) -> Paths:
         return Paths(
@@ -99,7 +99,7 @@ def eligible_paths(
 
     # Step 2: open inferences.
     outcome_time = at[outcome]
-    is_open = (time - in_force.early_us[segment] <= outcome_time) & (outcome_time <= time + in_force.late_us[segment])
+    is_open = in_force.is_open(segment, time, outcome_time)
     if not is_open.all():
         outcome, inference, time, segment, outcome_time = (
             a[is_open] for a in (outcome, inference, time, segment, outcome_time)
@@ -112,7 +112,7 @@ def eligible_paths(
     kind_type = in_force.kind_types(outcomes["kind"], outcomes["type"])
     rule = in_force.rule_of(segment, kind_type[outcome])
     reached = _filters_passed(outcomes, inferences, rows, outcome, outcome_time, time, rule, columns)
-    starts = np.flatnonzero(_changes(outcome))
+    starts = np.flatnonzero(changes(outcome))
     touched = outcome[starts]
     reason = np.full(count, REASONS.index(Unattributed.NO_OPEN_INFERENCE), dtype=np.int64)
     reason[~_names_any(outcomes)] = REASONS.index(Unattributed.NO_INFERENCE_ID)
@@ -171,7 +171,7 @@ def _path_order(
 ) -> Int64s:
     """The standing touches in path order. Only outcomes with several need sorting."""
     by_outcome = outcome[standing]
-    starts = np.flatnonzero(_changes(by_outcome))
+    starts = np.flatnonzero(changes(by_outcome))
     lengths = np.diff(np.append(starts, len(standing)))
     several = np.repeat(lengths > 1, lengths)
     chosen = standing[several]
@@ -216,8 +216,8 @@ def _names_any(outcomes: pl.DataFrame) -> Bools:
     return named.to_numpy()
 
 
-def _changes(column: Int64s) -> Bools:
+def changes(column: Int64s) -> Bools:
     """True where a value differs from the one before it, and at the first."""
-    changes = np.ones(len(column), dtype=np.bool_)
-    np.not_equal(column[1:], column[:-1], out=changes[1:])
-    return changes
+    differs = np.ones(len(column), dtype=np.bool_)
+    np.not_equal(column[1:], column[:-1], out=differs[1:])
+    return differs

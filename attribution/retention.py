@@ -12,7 +12,7 @@ import polars as pl
 
 from attribution.in_force import RulesInForce
 from attribution.money import Bools, Int64s
-from attribution.paths import OPEN_MAX
+from attribution.paths import OPEN_MAX, changes
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Retention:
 
     def inference_expiry_us(self, use_case: pl.Series, times_us: Int64s) -> Int64s:
         """When an inference settles and is forgotten: its time + widest lookback window + allowed lateness."""
-        late = self.in_force.late_us[self.in_force.segments(use_case, times_us)]
-        return times_us + late + self.allowed_lateness_us
+        return self.in_force.open_until_us(use_case, times_us) + self.allowed_lateness_us
 
     def outcome_expiry_us(self, times_us: Int64s) -> Int64s:
         """When an outcome and its id are forgotten: its time + reversal window + allowed lateness."""
@@ -51,9 +50,7 @@ class Retention:
 
     def is_open(self, use_case: pl.Series, inference_us: Int64s, outcome_us: Int64s) -> Bools:
         """Per pair: i − E ≤ o ≤ i + L, both ends inclusive."""
-        segment = self.in_force.segments(use_case, inference_us)
-        early, late = self.in_force.early_us[segment], self.in_force.late_us[segment]
-        return (inference_us - early <= outcome_us) & (outcome_us <= inference_us + late)
+        return self.in_force.is_open(self.in_force.segments(use_case, inference_us), inference_us, outcome_us)
 
 
 def kept_touches(outcome: Int64s, use_case: Int64s) -> Bools:
@@ -62,9 +59,7 @@ def kept_touches(outcome: Int64s, use_case: Int64s) -> Bools:
     An outcome of more touches is ``too_many_touches`` for good. What is published of it beside that is whether they
     share one use case: so where they do not, one of another use case than the first is among those kept.
     """
-    if len(outcome) == 0:
-        return np.zeros(0, dtype=np.bool_)
-    starts = np.flatnonzero(np.concatenate(([True], outcome[1:] != outcome[:-1])))
+    starts = np.flatnonzero(changes(outcome))
     lengths = np.diff(np.append(starts, len(outcome)))
     place = np.arange(len(outcome)) - np.repeat(starts, lengths)
     keep = place <= OPEN_MAX

@@ -62,5 +62,4 @@ class Settlement:
 def is_settled(inferences: pl.DataFrame, in_force: RulesInForce, allowed_lateness_us: int, watermark_us: int) -> Bools:
     """Per inference: the watermark is greater than event_time + L + allowed lateness."""
     time = inferences["event_time"].to_physical().to_numpy()
-    late = in_force.late_us[in_force.segments(inferences["use_case"], time)]
-    return time + late + allowed_lateness_us < watermark_us
+    return in_force.open_until_us(inferences["use_case"], time) + allowed_lateness_us < watermark_us

@@ -6,13 +6,17 @@ numbers mean nothing by themselves. Here they become indexes into a list of name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from attribution.money import Int64s
 from schemas.events import WORD
+
+Number = TypeVar("Number", np.int64, np.uint64)
+Array = np.ndarray[tuple[int], np.dtype[Number]]
 
 
 def as_words(column: pl.Series) -> pl.Series:
@@ -22,14 +26,26 @@ def as_words(column: pl.Series) -> pl.Series:
 
 def codes(column: pl.Series, names: Sequence[str]) -> Int64s:
     """Each text's index in ``names``; ``len(names)`` for a text that is not there and for null."""
+    index = {name: position for position, name in enumerate(names)}
+
+    def indexes(present: pl.Series) -> Int64s:
+        return np.array([index.get(name, len(names)) for name in present], dtype=np.int64)
+
+    return by_word(column, indexes, np.int64(len(names)))
+
+
+def by_word(column: pl.Series, values: Callable[[pl.Series], Array[Number]], absent: Number) -> Array[Number]:
+    """A number per row, worked out once per distinct word; ``absent`` for null.
+
+    values: takes the distinct texts and gives a number for each.
+    """
     words = as_words(column)
     present = words.unique().drop_nulls()
-    index = {name: position for position, name in enumerate(names)}
     numbers = present.to_physical().to_numpy()
     null = int(numbers.max()) + 1 if len(numbers) else 0
-    table = np.full(null + 1, len(names), dtype=np.int64)
-    table[numbers] = [index.get(name, len(names)) for name in present.cast(pl.String)]
-    found: Int64s = table[words.to_physical().fill_null(null).to_numpy()]
+    table = np.full(null + 1, absent, dtype=absent.dtype)
+    table[numbers] = values(present.cast(pl.String))
+    found: Array[Number] = table[words.to_physical().fill_null(null).to_numpy()]
     return found
 
 

@@ -1,6 +1,6 @@
-"""Digests of the money tables: one number that is equal where every figure is equal.
+"""Digests: of the money tables one number that is equal where every figure is equal, of a file one of its bytes.
 
-SHA-256 over the table's rows by date, then by key, written as CSV (RFC 4180, a header, LF after every
+A table's is SHA-256 over the table's rows by date, then by key, written as CSV (RFC 4180, a header, LF after every
 line, quotes only where needed; decimals with 9 places, times as integer µs, null as nothing and an empty
 text as ``""``), without ``sign`` and ``commit_id``. So it does not depend on arrival order, duplicates,
 threads, partitions or file boundaries.
@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import polars as pl
 
+from schemas.errors import UnavailableError
 from schemas.outputs import DATE_COLUMN, LEDGER_KEYS, TABLES
 
 #: A chunk of about 10 MB of text stays in the processor's cache: a quarter less time than chunks of 50 MB.
@@ -36,6 +38,15 @@ def table_digest(table: str, days: Iterable[pl.DataFrame]) -> str:
             part.write_csv(chunk, include_header=False, quote_style="necessary")
             digest.update(chunk.getbuffer())
     return digest.hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    """The digest of a file as lower-case hex; raises UnavailableError when it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UnavailableError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
 def _ordered(table: str, rows: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,6 @@ nothing depends on which thread was first.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import polars as pl
 
 from schemas.errors import UnavailableError
 from streams.decode import Decoded, Limits, decode, raw_records
+from streams.digests import sha256_of
 from streams.event_log import EventLog, InputFile
 from streams.file_source import read_blocks, topic_files
 from streams.settings import Settings, Topic
@@ -66,7 +66,7 @@ def _decoded(
     """Decoded blocks in reading order, a few of them ahead of the one that is taken."""
     waiting: deque[tuple[Path, Future[Decoded]]] = deque()
     for file in files:
-        digests[file] = pool.submit(_sha256, file)
+        digests[file] = pool.submit(sha256_of, file)
         for block in read_blocks(file, topic.name):
             waiting.append((file, pool.submit(decode, block, topic.kind, limits, topic.mapping)))
             if len(waiting) > _BLOCKS_AHEAD:
@@ -118,11 +118,3 @@ def records_at(folder: Path, topic: Topic, rows: pl.DataFrame, limits: Limits) -
                 found[str(name), offset + block.first_offset] = raw
     names, numbers = rows["source_file"].cast(pl.String), rows["source_offset"]
     return [found[name, number] for name, number in zip(names, numbers, strict=True)]
-
-
-def _sha256(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UnavailableError(f"{file}: cannot be read: {error.strerror or error}") from error

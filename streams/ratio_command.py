@@ -22,6 +22,7 @@ from attribution.ratio import ATTRIBUTE_PREFIX, DEFAULT_BY, KEYS, PERIODS, Table
 from attribution.toml_tables import Bare, nearest
 from schemas.errors import UnavailableError, setting_error
 from streams.cost_file import CostFile, load_cost_file
+from streams.digests import sha256_of
 from streams.options import parse_moment
 from streams.published import Manifest, load_rates, rates_beside, read_manifest, scan_table
 from streams.ratio_report import FORMATS
@@ -85,7 +86,7 @@ def run_ratio(out: Path, options: RatioOptions) -> str:
         conversion = Conversion(fx, manifest.base_currency, manifest.fx_max_age_days)
         rows = ratio_rows(_costed(scans, view, cost_file, conversion), view)
         used = [Path(price_list.name) for price_list in cost_file.price_lists] + ([rates] if rates else [])
-        digests = _table_digests(out, commit) | {str(path): _sha256(path) for path in used}
+        digests = _table_digests(out, commit) | {str(path): sha256_of(path) for path in used}
     except (OSError, pl.exceptions.ComputeError) as error:
         raise UnavailableError(f"{out}: the tables cannot be read: {error}") from error
     return render([_report_row(manifest, view, commit, digests), *rows], by, options.width)
@@ -173,11 +174,6 @@ def _costed(scans: dict[str, pl.LazyFrame], view: View, cost_file: CostFile, con
 # What the report rests on
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _table_digests(out: Path, commit: _Commit) -> dict[str, str]:
     """Per table: SHA-256 over name and SHA-256 of each file that holds rows up to the commit.
 
@@ -190,7 +186,7 @@ def _table_digests(out: Path, commit: _Commit) -> dict[str, str]:
         digest = hashlib.sha256()
         for file in used.collect(engine="streaming")["_file"]:
             path = Path(file)
-            digest.update(f"{path.relative_to(out).as_posix()} {_sha256(path)}\n".encode())
+            digest.update(f"{path.relative_to(out).as_posix()} {sha256_of(path)}\n".encode())
         digests[table] = digest.hexdigest()
     return digests
 

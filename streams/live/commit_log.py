@@ -40,23 +40,19 @@ class CommitLog:
         try:
             state.mkdir(parents=True, exist_ok=True)
             self._lock: IO[bytes] = (state / "lock").open("ab")
-        except OSError as error:
-            raise UnavailableError(f"{state}: cannot be written: {error.strerror or error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.writer, self._folder = self._take_over()
-            for aside in self._folder.glob("*.tmp"):
-                aside.unlink()
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.writer, self._folder = self._take_over()
+                for aside in self._folder.glob("*.tmp"):
+                    aside.unlink()
+            except BaseException:
+                self._lock.close()
+                raise
         except BlockingIOError:
-            self._lock.close()
             hint = "stop it first, or give this pipeline a state folder of its own"
             raise UnavailableError(f"{state}: another process is running on this state. Hint: {hint}") from None
         except OSError as error:
-            self._lock.close()
             raise UnavailableError(f"{state}: cannot be written: {error.strerror or error}") from error
-        except UnavailableError:
-            self._lock.close()
-            raise
 
     def _take_over(self) -> tuple[int, Path]:
         """Rename the folder of the commits to the next writer's: an older writer can link nothing any more."""

@@ -7,7 +7,6 @@ stands before those that were read: nothing is lost.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import polars as pl
 
 from schemas.errors import UnavailableError
 from streams.decode import Block
+from streams.digests import sha256_of
 from streams.file_source import read_blocks, topic_files
 from streams.json_lines import Lines, count_records
 
@@ -89,7 +89,7 @@ class FileReader:
         if new is None:
             return False
         status = new.stat()
-        self.unfinished = InputFile(new.name, status.st_size, status.st_mtime_ns, _sha256(new), 0)
+        self.unfinished = InputFile(new.name, status.st_size, status.st_mtime_ns, sha256_of(new), 0)
         self._blocks = read_blocks(new, self._topic)
         return True
 
@@ -103,7 +103,7 @@ class FileReader:
             raise UnavailableError(f"{file}: was read in part and is gone. Hint: put it back as it was") from error
         if status.st_size == known.bytes and status.st_mtime_ns == known.modified_ns:
             return
-        if status.st_size != known.bytes or _sha256(file) != known.sha256:
+        if status.st_size != known.bytes or sha256_of(file) != known.sha256:
             raise UnavailableError(f"{file}: has changed since it was read. Hint: write a new file instead")
 
 
@@ -137,11 +137,3 @@ def _skipped(blocks: Iterator[Block], records: int) -> Iterator[Block]:
 
 def _height(block: Block) -> int:
     return count_records(block.data) if isinstance(block.data, bytes) else block.data.height
-
-
-def _sha256(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UnavailableError(f"{file}: cannot be read: {error.strerror or error}") from error
