@@ -26,10 +26,9 @@ def content_digest(events: pl.DataFrame, columns: list[str]) -> Hashes:
     digest = np.zeros(events.height, dtype=np.uint64)
     for name in columns:
         column = events[name]
-        if column.null_count() == events.height:
-            digest = _mixed(digest ^ _NULL)
-            continue
-        for part in _parts(column):
+        # A null must count alike whether the others in its column are null or not.
+        nothing = [_NULL] * (2 if isinstance(column.dtype, pl.Decimal) else 1)
+        for part in _parts(column) if column.null_count() < events.height else nothing:
             digest = _mixed(digest ^ part)
     return digest
 

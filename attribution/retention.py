@@ -43,11 +43,6 @@ class Retention:
         """
         return times_us + (self.in_force.longest_early_us() + self.allowed_lateness_us)
 
-    def want_expiry_us(self, times_us: Int64s) -> Int64s:
-        """Until when an inference that an outcome names may still come and be open for it, or the outcome is gone."""
-        longest = int(self.in_force.late_us.max(initial=0))
-        return np.minimum(self.due_us(times_us) + longest, self.outcome_expiry_us(times_us))
-
     def is_open(self, use_case: pl.Series, inference_us: Int64s, outcome_us: Int64s) -> Bools:
         """Per pair: i − E ≤ o ≤ i + L, both ends inclusive."""
         return self.in_force.is_open(self.in_force.segments(use_case, inference_us), inference_us, outcome_us)

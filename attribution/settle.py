@@ -9,7 +9,8 @@ from attribution.in_force import RulesInForce
 from attribution.money import INT, Bools, Int64s, decimals
 from schemas.events import Kind
 
-_FIGURES = (
+#: The figures of ``attributed``, in published order.
+FIGURES = (
     "outcome_count",
     "conversion_value",
     "time_saved_value",
@@ -19,24 +20,30 @@ _FIGURES = (
 )
 
 
-def earned_per_inference(credited: pl.DataFrame) -> pl.DataFrame:
-    """Sums of standing credits per ``inference`` row number: Int128 units, and ``outcome_count``."""
+def earned_per_inference(credited: pl.DataFrame, key: str = "inference") -> pl.DataFrame:
+    """What credits come to per inference: ``key`` and FIGURES.
+
+    credited: standing rows, or signed ones with the column ``sign``; key: the column that tells inferences apart.
+    """
     value, seconds, is_conversion = pl.col("value"), pl.col("seconds"), pl.col("kind") == Kind.CONVERSION.value
     zero = pl.lit(0, dtype=INT)
-    return (
+    count = pl.col("sign").sum() if "sign" in credited.columns else pl.len()
+    sums = (
         credited.lazy()
         .select(
-            "inference",
+            key,
+            *(["sign"] if "sign" in credited.columns else []),
             pl.when(is_conversion).then(value.to_physical()).otherwise(zero).alias("conversion_value"),
             pl.when(is_conversion).then(zero).otherwise(value.to_physical()).alias("time_saved_value"),
             seconds.to_physical().fill_null(0).alias("time_saved_seconds"),
             value.to_physical().alias("attributed_value"),
             pl.col("reversed_value").to_physical(),
         )
-        .group_by("inference")
-        .agg(pl.len().cast(pl.Int64).alias("outcome_count"), pl.col(_FIGURES[1:]).sum())
+        .group_by(key)
+        .agg(count.cast(pl.Int64).alias("outcome_count"), pl.col(FIGURES[1:]).sum())
         .collect()
     )
+    return sums.select(key, "outcome_count", *(decimals(sums[name]) for name in FIGURES[1:]))
 
 
 class Settlement:
@@ -44,8 +51,8 @@ class Settlement:
 
     def __init__(self, credited: pl.DataFrame, inference_count: int) -> None:
         sums = earned_per_inference(credited)
-        figures = sums.select(pl.col("outcome_count"), *(decimals(sums[name]).alias(name) for name in _FIGURES[1:]))
-        nothing = pl.DataFrame({name: [0] for name in _FIGURES}).cast(dict(figures.schema))  # type: ignore[arg-type]
+        figures = sums.select(FIGURES)
+        nothing = pl.DataFrame({name: [0] for name in FIGURES}).cast(dict(figures.schema))  # type: ignore[arg-type]
         self._figures = pl.concat([figures, nothing])
         self._row = np.full(inference_count, sums.height, dtype=np.uint32)
         self._row[sums["inference"].to_numpy()] = np.arange(sums.height, dtype=np.uint32)

@@ -56,15 +56,24 @@ def main() -> None:
 def run(pipeline: Path, *, until_end: bool) -> None:
     """Consume the topics of PIPELINE (a TOML file) until the end, or until SIGTERM or SIGINT.
 
-    In this release events are held in memory and the tables are published once, when the consumer stops,
-    to a new or empty output folder; durable state and commits while running come with the live engine.
+    Goes on where the newest commit in its state folder stands, whatever stopped it. Says one line per commit on
+    stderr: text on a terminal, else JSON.
     """
+    from streams.live.journal import journal
     from streams.runner import run as run_pipeline
     from streams.settings import load_settings
 
-    settings = load_settings(pipeline)
-    manifest = run_pipeline(settings, until_end=until_end, notify=_say)
-    _say(f"published to {settings.output.path}, up to {manifest['watermark']}")
+    run_pipeline(load_settings(pipeline), until_end=until_end, log=journal())
+
+
+@main.command()
+@click.option("--out", required=True, type=_PATH, help="Folder of published tables.")
+@click.option("--to", "to", required=True, type=_PATH, help="New or empty folder for the copy.")
+def compact(out: Path, to: Path) -> None:
+    """Write a compact copy of published tables for readers: the same rows in few, large files."""
+    from streams.compact import compact as copy_tables
+
+    click.echo(json.dumps(copy_tables(out, to), indent=2))
 
 
 @main.command()

@@ -33,9 +33,10 @@ def run_demo(
     say("events: " + ", ".join(f"{count} {topic}" for topic, count in counts.items()))
     settings = load_settings(configs / "demo.toml")
     out = Path(os.path.normpath(settings.output.path))  # demo/out, not configs/../demo/out
-    shutil.rmtree(out, ignore_errors=True)
+    for folder_of_before in (out, settings.state_path()):
+        shutil.rmtree(folder_of_before, ignore_errors=True)
     say(f"attribution run {configs / 'demo.toml'} --until-end")
-    run(settings, until_end=True, notify=say)
+    run(settings, until_end=True)
     say("")
     show(f"What is real here: {ORIGIN_NOTE}\n")
     show(run_ratio(out, RatioOptions(costs=configs / "demo" / "costs.toml", width=width)))

@@ -26,9 +26,9 @@ from schemas.errors import UnavailableError
 from schemas.outputs import DATE_COLUMN, TABLES, in_files
 
 _DAY_US = 86_400_000_000
-_EPOCH = date(1970, 1, 1)
+EPOCH_DAY = date(1970, 1, 1)
 #: Level 1 writes a fifth faster than level 3, for files a twentieth larger.
-_COMPRESSION_LEVEL = 1
+COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def day_slices(days: Int64s) -> Iterator[DaySlice]:
     starts = np.flatnonzero(np.concatenate(([True], days[1:] != days[:-1])))
     ends = np.append(starts[1:], len(days))
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        day = _EPOCH + timedelta(days=int(days[start]))
+        day = EPOCH_DAY + timedelta(days=int(days[start]))
         yield DaySlice(day, slice(start, end) if order is None else order[start:end])
 
 
@@ -92,12 +92,12 @@ def write_frame(table: str, frame: pl.DataFrame, folder: Path, name: str, commit
     A frame without rows is one file with the table's schema, under 1970-01-01.
     """
     if frame.height == 0:
-        return [_write_file(table, frame, _EPOCH, folder, name)]
+        return [_write_file(table, frame, EPOCH_DAY, folder, name)]
     column = DATE_COLUMN[table]
     if column is not None:
         days = days_of(frame[column])
     else:
-        days = np.full(frame.height, (commit_day - _EPOCH).days, dtype=np.int64)
+        days = np.full(frame.height, (commit_day - EPOCH_DAY).days, dtype=np.int64)
     return write_table(table, days, lambda part: take(frame, part.rows), folder, name)
 
 
@@ -108,8 +108,18 @@ def take(frame: pl.DataFrame, rows: slice | Int64s) -> pl.DataFrame:
 
 
 def _write_file(table: str, frame: pl.DataFrame, day: date, folder: Path, name: str) -> WrittenFile:
-    path = f"{table}/date={day.isoformat()}/{name}.parquet"
-    target = folder / path
+    path = dated_path(table, day, name)
+    write_file(table, frame, folder / path)
+    return WrittenFile(path, frame.height)
+
+
+def dated_path(table: str, day: date, name: str) -> str:
+    """Where a table's rows of a day lie, relative to the output folder."""
+    return f"{table}/date={day.isoformat()}/{name}.parquet"
+
+
+def write_file(table: str, frame: pl.DataFrame, target: Path) -> None:
+    """Write rows of a table as one file; raises UnavailableError where it cannot be written."""
     columns = list(TABLES[table])
     assert frame.columns == columns, f"{table}: {frame.columns}"
     try:
@@ -117,13 +127,12 @@ def _write_file(table: str, frame: pl.DataFrame, day: date, folder: Path, name: 
         frame.write_parquet(
             target,
             compression="zstd",
-            compression_level=_COMPRESSION_LEVEL,
+            compression_level=COMPRESSION_LEVEL,
             statistics=True,
             metadata={"ARROW:schema": _plain_arrow_schema(table)},
         )
     except (OSError, pl.exceptions.ComputeError) as error:
         raise UnavailableError(f"{target}: cannot be written: {error}") from error
-    return WrittenFile(path, frame.height)
 
 
 @cache

@@ -153,7 +153,8 @@ class _Refusals:
             self.log.dead_letters.append(
                 rows.select(
                     constant(Refusal.CONFLICTING_DUPLICATE, rows.height).alias("reason"),
-                    pl.format("{}: {} was read before with other content", pl.lit(id_column), id_column).alias(
+                    # Not pl.format, which panics over a column whose first chunk is empty (polars 2.1).
+                    (pl.lit(f"{id_column}: ") + pl.col(id_column) + " was read before with other content").alias(
                         "detail"
                     ),
                     pl.lit(None, dtype=pl.Binary).alias("record_key"),

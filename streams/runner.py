@@ -1,8 +1,6 @@
-"""``run``: a consumer that stays up, takes in new event files in micro-batches and publishes what it attributed.
+"""``run``: a consumer that stays up. It reads micro-batches, attributes and commits each, and publishes at every roll.
 
-In this release what was read is held in memory and published once, when the consumer stops (``--until-end``
-or a signal): there is no durable state yet, so the output folder must be new or empty. Batches enter
-through ``Consumer.take_in``, and what is published comes from the same function as a replay's.
+The next batch is read and decoded in a thread of its own while the one before is attributed and committed.
 """
 
 from __future__ import annotations
@@ -10,99 +8,94 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from schemas.errors import ConfigurationError, UnavailableError
-from streams.event_log import EventLog
-from streams.file_source import topic_files
-from streams.log_reader import read_topic_files
+from schemas.errors import ConfigurationError
+from streams.live.batches import Batch, FileBatches
+from streams.live.engine import Engine
+from streams.live.journal import Journal, silent
 from streams.manifest import manifest
-from streams.publish import load_policy, publish
-from streams.replay import limits_of, raw_records_of
+from streams.publish import load_policy
+from streams.replay import limits_of
 from streams.settings import FilesInput, Settings
-from streams.staging import refuse_occupied, staged
 
-_POLL_SECONDS = 1.0
-_COMMIT_ID = 1
+#: Records per commit: memory grows with it, and what is fixed per commit is shared by more.
+BATCH_RECORDS = 250_000
 
 
-class Consumer:
-    """Reads a pipeline's topics file by file and holds the events until they are published."""
+def run(
+    settings: Settings,
+    *,
+    until_end: bool,
+    log: Journal = silent,
+    batch_records: int = BATCH_RECORDS,
+) -> dict[str, Any]:
+    """Consume until the end of the log, or until SIGTERM or SIGINT; returns the manifest.
 
-    def __init__(self, settings: Settings, notify: Callable[[str], None]) -> None:
-        if not isinstance(settings.input, FilesInput):
-            raise ConfigurationError(
-                f'{settings.file}: input.source: expected "files", got "kafka". '
-                "Hint: this release reads Kafka topics only as files; see docs/how_it_works.md"
+    Raises ConfigurationError and UnavailableError as ``Engine`` and the readers do; what was committed stays.
+    """
+    source = settings.input
+    if not isinstance(source, FilesInput):
+        raise ConfigurationError(
+            f'{settings.file}: input.source: expected "files", got "kafka". '
+            "Hint: this release reads Kafka topics only as files; see docs/how_it_works.md"
+        )
+    engine = Engine(settings, load_policy(settings), log=log)
+    try:
+        with _stop_signal() as stopped:
+            batches = _batches(settings, source, engine)
+            log("start", state=str(settings.state_path()), commit_id=engine.newest and engine.newest.number)
+            seconds = settings.state.commit_interval_us / 1e6
+            _consume(
+                engine,
+                lambda: batches.next_batch(batch_records, seconds, stopped, wait=not until_end),
+                settings,
+                stopped,
+                until_end=until_end,
             )
-        self._settings = settings
-        self._notify = notify
-        self._folder = settings.input.path
-        self._compiled = load_policy(settings)
-        self._known: dict[Path, tuple[int, int]] = {}
-        self.log = EventLog()
-
-    def take_in(self) -> int:
-        """Read the files that are new since the last call, one micro-batch per topic; returns how many.
-
-        Raises UnavailableError when a known file has changed or vanished: files appear whole and never change.
-        """
-        taken = 0
-        for topic in self._settings.input.topics:
-            files = topic_files(self._folder, topic.name)
-            self._check_known(topic.name, files)
-            new = [file for file in files if file not in self._known]
-            for file in new:
-                self._known[file] = _stamp(file)
-            read_topic_files(self.log, topic, new, limits_of(self._settings))
-            taken += len(new)
-        return taken
-
-    def _check_known(self, topic: str, files: list[Path]) -> None:
-        present = set(files)
-        for file, stamp in self._known.items():
-            if file.parent.name != topic:
-                continue
-            if file not in present:
-                raise UnavailableError(f"{file}: was read before and is gone. Hint: event files are never removed")
-            if _stamp(file) != stamp:
-                raise UnavailableError(f"{file}: has changed since it was read. Hint: write a new file instead")
-
-    def publish(self, out: Path) -> dict[str, Any]:
-        """Attribute and publish everything taken in; returns the manifest."""
-        watermark_us = self.log.newest_event_time_us
-        head = manifest(self._settings, engine="live", commit_id=_COMMIT_ID, watermark_us=watermark_us)
-        with staged(out) as stage:
-            return publish(
-                self._settings,
-                self._compiled,
-                self.log,
-                stage,
-                raw_records=raw_records_of(self._settings, self._folder, limits_of(self._settings)),
-                commit_id=_COMMIT_ID,
-                open_too=False,
-                describe=lambda _: head,
-                notify=self._notify,
-            )
+        assert engine.newest is not None, "the first start always commits"
+        commit = engine.newest
+        log("stop", commit_id=commit.number, reason="end of the log" if until_end else "told to")
+        return manifest(settings, engine="live", commit_id=commit.number, watermark_us=commit.watermark_us)
+    finally:
+        engine.close()
 
 
-def run(settings: Settings, *, until_end: bool, notify: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Consume until the end of the log, or until SIGTERM or SIGINT, then publish; returns the manifest."""
-    settings.state_path()
-    refuse_occupied(settings.output.path)  # before the work, which would be lost at its end
-    consumer = Consumer(settings, notify)
-    with _stop_signal() as stopped:
+def _batches(settings: Settings, source: FilesInput, engine: Engine) -> FileBatches:
+    """The reader, at the positions of the newest commit."""
+    batches = FileBatches(source, lambda: limits_of(settings), settings.time.idle_after_us / 1e6)
+    finished = engine.finished_files()
+    known = {} if engine.newest is None else {p.topic: p for p in engine.newest.partitions}
+    for topic in source.topics:
+        if topic.name in known:
+            was = known[topic.name]
+            batches.add(topic, finished[topic.name], was.unfinished, was.newest_us, is_idle=was.is_idle)
+        else:
+            batches.add(topic)
+    return batches
+
+
+def _consume(
+    engine: Engine,
+    next_batch: Callable[[], Batch],
+    settings: Settings,
+    stopped: threading.Event,
+    *,
+    until_end: bool,
+) -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        ahead = reader.submit(next_batch)
         while True:
-            taken = consumer.take_in()
-            if taken:
-                notify(f"read {taken} new files; {sum(c.read for c in consumer.log.counts.values())} records so far")
-            if stopped.is_set() or (until_end and not taken):
-                break
-            if not taken:
-                stopped.wait(_POLL_SECONDS)
-        return consumer.publish(settings.output.path)
+            batch = ahead.result()
+            is_end = until_end and batch.at_end
+            is_last = is_end or stopped.is_set()
+            if not is_last:
+                ahead = reader.submit(next_batch)
+            engine.commit(batch, limits_of(settings), resolve_all=is_end, roll=is_last)
+            if is_last:
+                return
 
 
 @contextmanager
@@ -118,8 +111,3 @@ def _stop_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli import main
 from tests.case_files import write_case
 from tests.cases import random_case
+from tests.conformance_compare import published_rows
 
 ROOT = Path(__file__).parent.parent
 
 
-def invoke(*arguments: str | Path) -> Result:
+def invoke(*arguments: str | Path, code: int | None = None) -> Result:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert "Traceback" not in result.output
+    assert code is None or result.exit_code == code, result.output
     return result
 
 
@@ -36,7 +40,7 @@ def pipeline(tmp_path: Path) -> Path:
 def test_help_names_every_command() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for command in ("run", "replay", "explain", "rules", "ratio", "demo"):
+    for command in ("run", "replay", "compact", "explain", "rules", "ratio", "demo"):
         assert command in result.output
 
 
@@ -110,44 +114,69 @@ def test_a_full_disk_is_one_message_and_nothing_is_published(pipeline: Path, tmp
     assert not out.exists()
 
 
-def test_run_stays_up_takes_in_new_files_and_publishes_when_told_to_stop(pipeline: Path, tmp_path: Path) -> None:
-    late = tmp_path / "late"
-    shutil.copytree(tmp_path / "log" / "conversions", late)
-    for file in (tmp_path / "log" / "conversions").iterdir():
-        file.unlink()
+@contextmanager
+def running(pipeline: Path) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """``attribution run`` as a process; gives a function that waits for an event in its journal."""
     command = [sys.executable, "-m", "streams.cli", "run", str(pipeline)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
-        assert "read" in process.stderr.readline()
+        stream = process.stderr
+
+        def wait_for(event: str) -> dict[str, Any]:
+            for line in stream:
+                said: dict[str, Any] = json.loads(line)
+                if said["event"] == event:
+                    return said
+            pytest.fail(f"it ended without {event}")
+
+        try:
+            yield wait_for
+            os.kill(process.pid, signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+
+
+def in_a_hurry(pipeline: Path) -> None:
+    """Commits and rolls come fast, and nothing comes too late."""
+    text = pipeline.read_text(encoding="utf-8")
+    text = re.sub('allowed_lateness = ".*"', 'allowed_lateness = "20000d"', text)
+    text = text.replace("[output]\n", '[output]\nroll_interval = "100ms"\n')
+    pipeline.write_text(text.replace("[state]\n", '[state]\ncommit_interval = "100ms"\n'), encoding="utf-8")
+
+
+def test_run_stays_up_takes_in_new_files_and_goes_on_after_it_was_stopped(pipeline: Path, tmp_path: Path) -> None:
+    in_a_hurry(pipeline)
+    conversions = tmp_path / "log" / "conversions"
+    late = tmp_path / "late"
+    conversions.rename(late)
+    conversions.mkdir()
+    with running(pipeline) as wait_for:
+        assert wait_for("commit")["read"] > 0
         for file in late.iterdir():
-            aside = tmp_path / "log" / "conversions" / f"_{file.name}"
-            shutil.copyfile(file, aside)
-            aside.rename(tmp_path / "log" / "conversions" / file.name)
-        assert "read" in process.stderr.readline()
-        time.sleep(0.2)
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(timeout=30) == 0, process.stderr.read()
+            file.rename(conversions / file.name)
+        assert wait_for("commit")["read"] > 0
+    invoke("run", pipeline, "--until-end")
     invoke("replay", pipeline, "--log", tmp_path / "log", "--out", tmp_path / "replayed")
     for table in ("credits", "unattributed"):
-        first, second = (
-            pl.read_parquet(folder / table / "**" / "*.parquet", hive_partitioning=False).drop("commit_id")
-            for folder in (tmp_path / "out", tmp_path / "replayed")
-        )
-        assert first.sort(first.columns).equals(second.sort(second.columns))
+        live, replayed = (published_rows(tmp_path / out, table) for out in ("out", "replayed"))
+        assert sorted(map(repr, map(plain_row, live))) == sorted(map(repr, map(plain_row, replayed)))
 
 
-def test_run_stops_when_a_file_it_has_read_is_gone_or_changed(pipeline: Path, tmp_path: Path) -> None:
-    from schemas.errors import UnavailableError
-    from streams.runner import Consumer
-    from streams.settings import load_settings
+def plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in sorted(row) if name not in ("sign", "commit_id")}
 
-    consumer = Consumer(load_settings(pipeline), notify=lambda _: None)
-    consumer.take_in()
+
+def test_run_stops_when_a_file_it_has_read_has_changed(pipeline: Path, tmp_path: Path) -> None:
+    invoke("run", pipeline, "--until-end")
     file = next((tmp_path / "log" / "inferences").iterdir())
-    content = file.read_bytes()
-    file.write_bytes(content + b"\n{}")
-    with pytest.raises(UnavailableError, match="has changed"):
-        consumer.take_in()
-    file.unlink()
-    with pytest.raises(UnavailableError, match="is gone"):
-        consumer.take_in()
+    file.write_bytes(file.read_bytes() + b"\n{}")
+    result = invoke("run", pipeline, "--until-end", code=3)
+    assert "has changed since it was read" in result.stderr
+
+
+def test_a_second_run_without_news_adds_no_commit(pipeline: Path, tmp_path: Path) -> None:
+    invoke("run", pipeline, "--until-end")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    invoke("run", pipeline, "--until-end")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == before

@@ -7,12 +7,15 @@ they are held against what an engine publishes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from schemas.reasons import Refusal, Unattributed
+from streams.live.steps import observers
 from streams.replay import replay
 from streams.runner import run
 from streams.settings import load_settings
@@ -30,14 +33,44 @@ def _replay(pipeline: Path, log: Path, out: Path) -> None:
     replay(load_settings(pipeline), log, out)
 
 
-def _run(pipeline: Path, log: Path, out: Path) -> None:
+def _run(pipeline: Path, log: Path, out: Path, batch_records: int) -> None:
     settings = load_settings(pipeline)
     source = settings.input.model_copy(update={"path": log})
     output = settings.output.model_copy(update={"path": out})
-    run(settings.model_copy(update={"input": source, "output": output}), until_end=True)
+    state = settings.state.model_copy(update={"path": out.with_name(f"{out.name}-state")})
+    moved = settings.model_copy(update={"input": source, "output": output, "state": state})
+    run(moved, until_end=True, batch_records=batch_records)
 
 
-ENGINES: dict[str, Engine] = {"replay": _replay, "run": _run}
+class _Restart(Exception):  # noqa: N818 - no error: a way out
+    """Stops a run after a commit."""
+
+
+def _run_with_restarts(pipeline: Path, log: Path, out: Path) -> None:
+    """As ``_run``, started anew after every commit, until a start finds nothing new."""
+
+    def stop(step: str) -> None:
+        if step == "commit.clean":
+            raise _Restart
+
+    observers.append(stop)
+    try:
+        while True:
+            with suppress(_Restart):
+                return _run(pipeline, log, out, batch_records=7)
+    finally:
+        observers.remove(stop)
+
+
+ENGINES: dict[str, Engine] = {
+    "replay": _replay,
+    "run": partial(_run, batch_records=1_000_000),
+    "run-by-7": partial(_run, batch_records=7),
+    "run-by-1": partial(_run, batch_records=1),
+    "run-restarted": _run_with_restarts,
+}
+#: Engines that take 10,000 records at once.
+WHOLE = ("replay", "run")
 
 FILES = sorted((Path(__file__).parent / "conformance").glob("*.case"))
 CASES = {file.stem: parse_case(file.read_text(encoding="utf-8")) for file in FILES}
@@ -160,7 +193,7 @@ def _touches(count: int, trace: str) -> str:
     return "".join(f"2026-03-02 inference i{number:05d} reco trace_id={trace}\n" for number in range(count))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", WHOLE)
 @pytest.mark.parametrize("named", ["for " + " ".join(f"i{number:05d}" for number in range(10_000)), "trace t"])
 def test_an_outcome_of_10_000_touches_is_split_over_all_of_them(named: str, engine: str, tmp_path: Path) -> None:
     events = f"[events]\n{_touches(10_000, 't')}2026-03-03 conversion o1 purchase 100 USD {named}\n"
@@ -169,7 +202,7 @@ def test_an_outcome_of_10_000_touches_is_split_over_all_of_them(named: str, engi
     check(parse_case("# t\n" + _TRACE_RULE + events + head + rows), engine, tmp_path)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", WHOLE)
 def test_a_trace_with_10_001_open_touches_is_not_split(engine: str, tmp_path: Path) -> None:
     events = f"[events]\n{_touches(10_001, 't')}2026-03-03 conversion o1 purchase 100 USD trace t\n"
     lost = "[unattributed]\noutcome_id  reason  use_case  amount  value\no1  too_many_touches  reco  100  -\n"

@@ -98,3 +98,14 @@ def test_no_rows_no_digests() -> None:
 def test_no_two_numbers_have_one_key() -> None:
     numbers = np.arange(-50_000, 50_000, dtype=np.int64)
     assert len(np.unique(mixed_numbers(numbers))) == len(numbers)
+
+
+@pytest.mark.parametrize("name", [name for name in OUTCOME if name != "event_id"])
+def test_a_null_counts_alike_whatever_stands_in_the_other_rows(name: str) -> None:
+    full = {"event_time": 5, "type": "t", "amount": 1, "currency": "USD", "quantity": 2, "inference_ids": ["a"]}
+    schema = canonical_columns(Kind.CONVERSION)
+    rows = pl.DataFrame(
+        [{"event_id": "o"}, {"event_id": "o", "trace_id": "t", "attributes": "{}"} | full], schema=schema
+    )
+    both, alone = (content_digest(some, ["event_id", name]) for some in (rows, rows.head(1)))
+    assert both[0] == alone[0] != both[1]

@@ -309,8 +309,8 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
 
 def test_a_call_in_running_text_that_does_not_exist_is_found() -> None:
-    text = "Use `attribution compact --out DIR`.\n\n```sh\nmake coffee  # strong\n```\n"
+    text = "Use `attribution improve --out DIR`.\n\n```sh\nmake coffee  # strong\n```\n"
     assert [unknown_in(line) for line in called(text)] == [
         "make coffee: no such target",
-        "attribution compact --out DIR: no such command compact",
+        "attribution improve --out DIR: no such command improve",
     ]

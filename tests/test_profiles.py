@@ -26,9 +26,9 @@ def test_profiles_are_numbered_in_order_of_appearance_and_null_is_a_word_of_its_
 def test_only_new_profiles_are_written() -> None:
     profiles = Profiles(COLUMNS)
     profiles.numbers(frame([("m", None)]))
-    assert profiles.take_new().rows() == [("m", None)]
+    assert profiles.take_new().rows() == [("m", None, 0)]
     profiles.numbers(frame([("m", None), ("n", None)]))
-    assert profiles.take_new().rows() == [("n", None)]
+    assert profiles.take_new().rows() == [("n", None, 1)]
     assert profiles.take_new().rows() == []
 
 

@@ -25,6 +25,7 @@ from streams.settings import load_settings
 from tests.case_files import write_case
 from tests.cases import Case, random_case
 from tests.frames import plain
+from tests.live_runs import net
 from tests.reference import attribute
 from tests.reference_parts import Row
 
@@ -145,11 +146,12 @@ def test_run_publishes_the_same_net_rows_as_replay(demo_log: Path, tmp_path: Pat
     source = settings.input.model_copy(update={"path": demo_log})
     output = settings.output.model_copy(update={"path": tmp_path / "run"})
     replay(settings, demo_log, tmp_path / "replay")
-    run(settings.model_copy(update={"input": source, "output": output}), until_end=True)
+    state = settings.state.model_copy(update={"path": tmp_path / "state"})
+    run(settings.model_copy(update={"input": source, "output": output, "state": state}), until_end=True)
     for table in ("credits", "unattributed"):
-        assert rows(tmp_path / "run", table) == rows(tmp_path / "replay", table)
+        assert net(tmp_path / "run", table) == rows(tmp_path / "replay", table)
     settled = [row for row in rows(tmp_path / "replay", "attributed") if row["settled"]]
-    assert rows(tmp_path / "run", "attributed") == settled
+    assert net(tmp_path / "run", "attributed") == settled
 
 
 def test_every_reader_reads_every_table_with_a_plain_glob_and_agrees(demo_log: Path, tmp_path: Path) -> None:

@@ -55,11 +55,8 @@ def test_an_outcome_is_kept_for_its_reversals_and_a_reversal_as_long_as_its_outc
     assert RETENTION.reversal_expiry_us(times(2, 9), times(4, 4)).tolist() == times(4, 10).tolist()
 
 
-def test_an_outcome_waits_for_the_longest_early_tolerance_and_wants_no_longer_than_it_is_kept() -> None:
+def test_an_outcome_waits_for_the_longest_early_tolerance() -> None:
     assert RETENTION.due_us(times(0)).tolist() == times(3).tolist()
-    assert RETENTION.want_expiry_us(times(0)).tolist() == times(4).tolist()  # 2d + 7d + 1d, but gone after 3d + 1d
-    longer = Retention(RETENTION.in_force, 60 * DAY, DAY)
-    assert longer.want_expiry_us(times(0)).tolist() == times(10).tolist()
 
 
 def test_open_at_both_ends_of_the_window_and_not_a_microsecond_beyond() -> None:

@@ -108,6 +108,13 @@ class CommitLog:
                 raise
             raise UnavailableError(f"{self._folder}: cannot be written: {error.strerror or error}") from error
 
+    def before(self, number: int) -> list[tuple[int, bytes]]:
+        """(number, content) of the commits older than this one, in order; raises UnavailableError for a damaged one."""
+        try:
+            return [_read(found, path) for found, path in sorted(_commits(self._folder)) if found < number]
+        except FileNotFoundError as error:
+            raise self._fenced() from error
+
     def forget_before(self, number: int) -> None:
         """Delete the commits older than this one."""
         try:
@@ -153,7 +160,10 @@ def _newest(folder: Path) -> tuple[int, bytes] | None:
     commits = _commits(folder)
     if not commits:
         return None
-    number, path = max(commits)
+    return _read(*max(commits))
+
+
+def _read(number: int, path: Path) -> tuple[int, bytes]:
     try:
         content, _, digest = path.read_bytes().partition(b"\n")
     except FileNotFoundError:  # renamed away or forgotten meanwhile: the caller knows which

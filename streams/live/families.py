@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from streams.live.profiles import INFERENCE_PROFILE, OUTCOME_PROFILE
+
 _HASH = pl.UInt64()
 _TIME_US = pl.Int64()
 _NUMBER = pl.Int64()
@@ -35,7 +37,7 @@ class Family:
         return self.keys[0] if self.keys else EXPIRY
 
 
-def _family(name: str, *keys: str, **columns: pl.DataType) -> Family:
+def _family(name: str, /, *keys: str, **columns: pl.DataType) -> Family:
     return Family(name, keys, {**dict.fromkeys(keys, _HASH), EXPIRY: _TIME_US, **columns})
 
 
@@ -114,4 +116,18 @@ SUMS = _family(
     reversed_value=_UNITS,
 )
 
-FAMILIES = {family.name: family for family in (INFERENCES, OUTCOMES, TOUCHES, WANTS, WAITS, RESOLVED, REVERSALS, SUMS)}
+#: Expiry of what is never forgotten.
+FOREVER_US = 2**62
+#: Event files read to their end.
+FILES = _family("files", topic=_TEXT, name=_TEXT, bytes=_NUMBER, modified_ns=_NUMBER, sha256=_TEXT, records=_NUMBER)
+#: Combinations of words, by number.
+INFERENCE_PROFILES = _family("inference_profiles", number=_NUMBER, **dict.fromkeys(INFERENCE_PROFILE, _TEXT))
+OUTCOME_PROFILES = _family("outcome_profiles", number=_NUMBER, **dict.fromkeys(OUTCOME_PROFILE, _TEXT))
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        *(INFERENCES, OUTCOMES, TOUCHES, WANTS, WAITS, RESOLVED, REVERSALS, SUMS),
+        *(FILES, INFERENCE_PROFILES, OUTCOME_PROFILES),
+    )
+}

@@ -10,6 +10,7 @@ import polars as pl
 
 from streams.live.families import EXPIRY, Family
 from streams.live.filters import Hashes, bits_of
+from streams.live.profiles import Numbers
 from streams.live.segments import Rows, Segment, SegmentFile, write_segment
 
 #: Which of the hashes asked for a row belongs to.
@@ -67,6 +68,20 @@ class FamilyState:
             if file.min_expiry_us >= to_us or (from_us is not None and file.max_expiry_us < from_us):
                 continue
             rows = self._between(segment, from_us, to_us)
+            if len(rows):
+                found.append(segment.take(rows, columns))
+        return pl.concat(found)
+
+    def where(
+        self, column: str, values: Rows | Numbers, columns: list[str], *, visible_from_us: int | None
+    ) -> pl.DataFrame:
+        """The rows not expired whose number in one column is among these: a scan of every segment."""
+        found = [self._nothing(columns).drop(ASKED)]
+        for segment in self._segments:
+            is_wanted = np.isin(segment.numbers(column), values)
+            if visible_from_us is not None:
+                is_wanted &= segment.expiries() >= visible_from_us
+            rows = np.flatnonzero(is_wanted)
             if len(rows):
                 found.append(segment.take(rows, columns))
         return pl.concat(found)

@@ -51,8 +51,15 @@ class Profiles:
         """The profile of each number, as words."""
         return self._words[numbers]
 
+    def numbers_where(self, column: str, texts: pl.Series) -> Numbers:
+        """The profiles whose word in one column is among these."""
+        chosen = self._words[column].cast(pl.String).is_in(texts.cast(pl.String).implode())
+        return np.flatnonzero(chosen.fill_null(value=False).to_numpy()).astype(np.uint32)
+
     def take_new(self) -> pl.DataFrame:
-        """The profiles added since the last call, as plain texts, in order of number."""
-        added = self._words.slice(self._written).cast(pl.String)
+        """The profiles added since the last call, as plain texts with their ``number``."""
+        first = self._written
+        added = self._words.slice(first).cast(pl.String)
+        added = added.with_columns(pl.int_range(first, first + added.height, dtype=pl.Int64).alias("number"))
         self._written = self._words.height
         return added

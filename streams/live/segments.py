@@ -41,6 +41,7 @@ def write_segment(folder: Path, name: str, family: Family, rows: pl.DataFrame) -
     A further key has two columns of its own: its hashes in ascending order, and the rows they stand in.
     """
     ordered = rows.select(list(family.columns)).sort(family.sort_by, maintain_order=True)
+    assert dict(ordered.schema) == family.columns, f"{family.name}: {ordered.schema}"
     for key in family.keys[1:]:
         order = ordered[key].arg_sort(nulls_last=True).cast(pl.UInt32)
         ordered = ordered.with_columns(ordered[key].gather(order).alias(_sorted(key)), order.alias(_row(key)))
@@ -130,8 +131,12 @@ class Segment:
 
     def expiries(self) -> Times:
         """The expiry of each row, as it lies in the map."""
-        times: Times = self._batch.column(EXPIRY).to_numpy(zero_copy_only=True)
-        return times
+        return self.numbers(EXPIRY)
+
+    def numbers(self, column: str) -> Times:
+        """A column of whole numbers without nulls, as it lies in the map."""
+        numbers: Times = self._batch.column(column).to_numpy(zero_copy_only=True)
+        return numbers
 
     def forget_pages(self) -> None:
         """Give the mapped pages back to the system; they are read again when asked for."""

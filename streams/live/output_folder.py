@@ -1,0 +1,150 @@
+"""The output folder of a live engine: rows wait in ``_staging`` until a roll puts them where readers look.
+
+A part holds one table's rows of one commit. A roll makes files of all waiting parts, one per table and date, aside;
+once the commit that lists them is durable they are renamed into place. A published file is never written again or
+removed. After a crash ``recover`` renames what the newest commit lists and deletes what it does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from schemas.errors import ConfigurationError, UnavailableError
+from schemas.outputs import DATE_COLUMN, TABLES
+from streams.digests import sha256_of
+from streams.live.commit import Part, PublishedFile
+from streams.live.segments import sync
+from streams.live.steps import reached
+from streams.parquet_sink import COMPRESSION_LEVEL, EPOCH_DAY, dated_path, days_of, write_file
+
+STAGING = "_staging"
+
+
+class OutputFolder:
+    """Writes as one writer: its number stands in every name."""
+
+    def __init__(self, out: Path, writer: int) -> None:
+        """Raises UnavailableError where the folder cannot be written."""
+        self.path = out
+        self._writer = writer
+        self._staging = out / STAGING
+        try:
+            self._staging.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnavailableError(f"{out}: cannot be written: {error.strerror or error}") from error
+
+    def refuse_occupied(self) -> None:
+        """Raises ConfigurationError where there is more than an earlier first start left behind."""
+        if any(not entry.name.startswith("_") for entry in self.path.iterdir()):
+            hint = "give a new state an output folder of its own, or bring back the state folder of this one"
+            raise ConfigurationError(
+                f"{self.path}: expected a new or empty folder, for the state has no commit, got one that holds files. "
+                f"Hint: {hint}"
+            )
+
+    def stage(self, commit_id: int, rows: Mapping[str, pl.DataFrame], commit_day: date) -> list[Part]:
+        """Write a commit's rows (the columns of each table) as parts, forced to disk. Tables without rows have none."""
+        parts = []
+        for table, frame in rows.items():
+            if frame.height:
+                name = f"{self._name(commit_id)}-{table}.parquet"
+                write_file(table, frame, self._staging / name)
+                sync(self._staging / name)
+                parts.append(Part(table, name, _days(table, frame, commit_day)))
+        sync(self._staging)
+        reached("commit.parts")
+        return parts
+
+    def roll(self, commit_id: int, parts: Iterable[Part], empty: Iterable[str] = ()) -> list[PublishedFile]:
+        """Make the files of a roll aside, forced to disk. empty: tables that get a file without rows."""
+        files = []
+        by_day: dict[tuple[str, str], list[Part]] = defaultdict(list)
+        for part in parts:
+            for day in part.days:
+                by_day[part.table, day].append(part)
+        for (table, day), of_day in sorted(by_day.items()):
+            name = f"{self._name(commit_id)}-{table}-{day}.parquet"
+            self._merge(table, day, of_day, self._staging / name)
+            rows = sum(part.days[day] for part in of_day)
+            files.append(self._made(table, date.fromisoformat(day), commit_id, name, rows))
+        for table in empty:
+            name = f"{self._name(commit_id)}-{table}.empty.parquet"
+            write_file(table, pl.DataFrame(schema=TABLES[table]), self._staging / name)
+            files.append(self._made(table, EPOCH_DAY, commit_id, name, 0))
+        sync(self._staging)
+        reached("roll.files")
+        return files
+
+    def _merge(self, table: str, day: str, parts: list[Part], target: Path) -> None:
+        rows = pl.scan_parquet([self._staging / part.name for part in parts], glob=False, hive_partitioning=False)
+        column = DATE_COLUMN[table]
+        if column is not None and any(len(part.days) > 1 for part in parts):
+            rows = rows.filter(pl.col(column).dt.date() == date.fromisoformat(day))
+        try:
+            rows.sink_parquet(target, compression="zstd", compression_level=COMPRESSION_LEVEL, statistics=True)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise UnavailableError(f"{target}: cannot be written: {error}") from error
+
+    def _made(self, table: str, day: date, commit_id: int, name: str, rows: int) -> PublishedFile:
+        sync(self._staging / name)
+        return PublishedFile(name, dated_path(table, day, self._name(commit_id)), rows, sha256_of(self._staging / name))
+
+    def publish(self, files: Iterable[PublishedFile]) -> None:
+        """Rename the files of a durable commit into place; those that are there already are left."""
+        folders = set()
+        try:
+            for file in files:
+                staged, target = self._staging / file.staged, self.path / file.path
+                if staged.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    staged.rename(target)
+                    reached("roll.rename")
+                elif not target.exists():
+                    raise UnavailableError(f"{target}: a published file is missing, and so is its staged copy")
+                folders |= {target.parent, target.parent.parent, self.path}
+        except OSError as error:
+            raise UnavailableError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        for folder in folders:
+            sync(folder)
+        reached("roll.sync")
+
+    def forget(self, parts: Iterable[Part]) -> None:
+        """Delete parts that are published."""
+        for part in parts:
+            with contextlib.suppress(FileNotFoundError):
+                (self._staging / part.name).unlink()
+        reached("roll.clean")
+
+    def recover(self, published: Iterable[PublishedFile], parts: Iterable[Part]) -> None:
+        """Roll the newest commit's files forward and delete what no commit lists.
+
+        Raises UnavailableError where waiting rows or published files are missing.
+        """
+        self.publish(published)
+        waiting = {part.name for part in parts}
+        there = {entry.name for entry in self._staging.iterdir()}
+        if missing := sorted(waiting - there):
+            raise UnavailableError(f"{self._staging / missing[0]}: rows that wait to be published are missing")
+        for name in sorted(there - waiting):
+            (self._staging / name).unlink()
+            reached("recovery.delete")
+
+    def _name(self, commit_id: int) -> str:
+        return f"{commit_id:012d}-{self._writer:06d}"
+
+
+def _days(table: str, rows: pl.DataFrame, commit_day: date) -> dict[str, int]:
+    """How many rows belong under each date."""
+    column = DATE_COLUMN[table]
+    if column is None:
+        return {commit_day.isoformat(): rows.height}
+    days, counts = np.unique(days_of(rows[column]), return_counts=True)
+    texts = pl.Series(days, dtype=pl.Int32).cast(pl.Date).cast(pl.String)
+    return dict(zip(texts.to_list(), counts.tolist(), strict=True))
