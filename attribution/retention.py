@@ -43,6 +43,11 @@ class Retention:
         """
         return times_us + (self.in_force.longest_early_us() + self.allowed_lateness_us)
 
+    def bucket_us(self, *, is_of_inferences: bool) -> int:
+        """A sixteenth of the longest time that inferences, or outcomes, are kept; at least a minute."""
+        longest = int(self.in_force.late_us.max(initial=0)) if is_of_inferences else self.reversal_window_us
+        return max((longest + self.allowed_lateness_us) // 16, 60_000_000)
+
     def is_open(self, use_case: pl.Series, inference_us: Int64s, outcome_us: Int64s) -> Bools:
         """Per pair: i − E ≤ o ≤ i + L, both ends inclusive."""
         return self.in_force.is_open(self.in_force.segments(use_case, inference_us), inference_us, outcome_us)

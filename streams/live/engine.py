@@ -31,11 +31,12 @@ from streams.decode import Limits
 from streams.live.batches import Batch, Read
 from streams.live.commit import Commit, Held, Part, Partition, Rolled, decode_commit, tables_digest
 from streams.live.commit_log import CommitLog
-from streams.live.families import FILES, FOREVER_US, INFERENCE_PROFILES, OUTCOME_PROFILES
+from streams.live.families import FAMILIES, FILES, FOREVER_US, INFERENCE_PROFILES, OF_INFERENCES, OUTCOME_PROFILES
 from streams.live.file_reader import InputFile
 from streams.live.held import held_by, refuse_changes
 from streams.live.history import fold
 from streams.live.journal import Journal, silent
+from streams.live.merging import Merger
 from streams.live.moment import Moment
 from streams.live.output_folder import OutputFolder
 from streams.live.policy_copies import publish_policy
@@ -94,6 +95,8 @@ class Engine:
         except BaseException:
             self._log.close()
             raise
+        buckets = {name: self._retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
+        self._merger = Merger(self._folder / "segments", self._log.writer, buckets)
         self._last_roll = self._began = self._clocks.monotonic()
 
     # --- start ---
@@ -265,7 +268,8 @@ class Engine:
             empty = [table for table in TABLES if all(p.table != table for p in parts)] if rolled is None else []
             published = self._output.roll(number, parts, empty)
             rolled = Rolled(number, watermark_us)
-        expired = [] if watermark_us is None else self._forget(watermark_us)
+        expired = self._take_up_merge()
+        expired += [] if watermark_us is None else self._forget(watermark_us)
         commit = Commit(
             number=number,
             writer=self._log.writer,
@@ -301,6 +305,7 @@ class Engine:
         if before is not None and before.rates not in (None, commit.rates):
             (self._folder / str(before.rates)).unlink(missing_ok=True)
         fold(self._folder, self._log, commit.number)
+        self._merger.start(commit.segments, commit.number, commit.watermark_us)
         self._journal(
             "commit",
             commit_id=commit.number,
@@ -354,6 +359,10 @@ class Engine:
     def _forget(self, watermark_us: int) -> list[SegmentFile]:
         return [file for family in self.state.families.values() for file in family.forget(watermark_us)]
 
+    def _take_up_merge(self) -> list[SegmentFile]:
+        merged = self._merger.finished()
+        return [] if merged is None else self.state.families[merged.family].replace(merged.old, merged.new)
+
     def _newest_inference(self, batch: Batch) -> int | None:
         times = [0 if self.newest is None else self.newest.newest_inference_us or 0]
         times += [
@@ -368,6 +377,7 @@ class Engine:
 
     def close(self) -> None:
         """Let another process have the state."""
+        self._merger.close()
         self._log.close()
 
 

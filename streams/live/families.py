@@ -124,6 +124,9 @@ FILES = _family("files", topic=_TEXT, name=_TEXT, bytes=_NUMBER, modified_ns=_NU
 INFERENCE_PROFILES = _family("inference_profiles", number=_NUMBER, **dict.fromkeys(INFERENCE_PROFILE, _TEXT))
 OUTCOME_PROFILES = _family("outcome_profiles", number=_NUMBER, **dict.fromkeys(OUTCOME_PROFILE, _TEXT))
 
+#: Families whose rows expire with an inference, or within its time; those of the others with an outcome.
+OF_INFERENCES = frozenset(family.name for family in (INFERENCES, WAITS, RESOLVED, SUMS))
+
 FAMILIES = {
     family.name: family
     for family in (

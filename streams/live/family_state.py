@@ -35,8 +35,15 @@ class FamilyState:
         if rows.height == 0:
             return None
         file = write_segment(self._folder, name, self.family, rows)
-        self._segments.append(Segment(self._folder, file, self.family))
+        self._segments.append(Segment(self._folder, file, self.family, verify=False))
         return file
+
+    def replace(self, old: Iterable[SegmentFile], new: Iterable[Segment]) -> list[SegmentFile]:
+        """Take up a merge; returns the segments it stands for that were still here."""
+        names = {file.name for file in old}
+        gone = [segment.file for segment in self._segments if segment.file.name in names]
+        self._segments = [segment for segment in self._segments if segment.file.name not in names] + list(new)
+        return gone
 
     def find(self, key: str, hashes: Hashes, columns: list[str], *, visible_from_us: int | None) -> pl.DataFrame:
         """Every row with one of the hashes that is not expired, with ``asked``: its position in ``hashes``.

@@ -39,13 +39,14 @@ def ledgers(
 ) -> Ledgers:
     """The ledger rows of some outcomes.
 
-    outcomes: KERNEL_OUTCOME, in any order; touches: facts, of these outcomes only, no id twice in one; reversals:
+    outcomes: KERNEL_OUTCOME, in any order; touches: facts, also of others; reversals:
     KERNEL_REVERSAL, all of these outcomes, and those to be reported as unmatched.
     """
     rows = outcomes.select(
         pl.col("number").alias("outcome_number"), pl.int_range(pl.len(), dtype=pl.UInt32).alias("row")
     )
-    placed = touches.join(rows, on="outcome_number", how="inner").sort("row", maintain_order=True)
+    placed = touches.join(rows, on="outcome_number", how="inner").sort("row", "inference_number")
+    placed = _once(placed, outcomes["event_time"], compiled, state)
     inferences = state.inference_profiles.words(placed["profile"]).with_columns(
         placed["inference_id"], placed["event_time_us"].cast(TIME).alias("event_time")
     )
@@ -55,6 +56,17 @@ def ledgers(
     ledger = attribute_outcomes(outcomes, inferences, pairs, reversals, compiled)
     of_inference = placed.select(list(OF_INFERENCE))[ledger.credits["inference"]]
     return Ledgers(ledger.credits.drop("inference").hstack(of_inference), ledger.unattributed)
+
+
+def _once(touches: pl.DataFrame, outcome_times: pl.Series, compiled: CompiledPolicy, state: State) -> pl.DataFrame:
+    """An id used again after its inference was forgotten is another inference; an outcome keeps the first open one."""
+    again = touches.select("row", "inference_id").is_duplicated()
+    if not again.any():
+        return touches
+    use_case = state.inference_profiles.words(touches["profile"])["use_case"]
+    time, at = touches["event_time_us"].to_numpy(), outcome_times.to_physical().gather(touches["row"]).to_numpy()
+    is_open = compiled.in_force.is_open(compiled.in_force.segments(use_case, time), time, at)
+    return touches.filter(pl.Series(is_open)).unique(["row", "inference_id"], keep="first", maintain_order=True)
 
 
 def no_ledgers() -> Ledgers:

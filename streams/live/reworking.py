@@ -147,9 +147,7 @@ def reworked(of: Concerned, moment: Moment, state: State) -> Iterator[tuple[Ledg
             reversals = pl.concat([kept_reversals(of_was), loose_before])
             before = ledgers(kept_outcomes(was, state), earlier, reversals, moment.before, state)
         outcomes = pl.concat([kept_outcomes(now, state), new])
-        touches = pl.concat([earlier, of.new_touches.select(earlier.columns)]).unique(
-            ["outcome_number", "inference_id"], keep="first", maintain_order=True
-        )
+        touches = pl.concat([earlier, of.new_touches.select(earlier.columns)])
         known = pl.concat([of.reversals.earlier, of.reversals.claimed, of.reversals.new])
         of_now = known.filter(pl.col("outcome_number").is_in(outcomes["number"].implode()))
         after = ledgers(outcomes, touches, pl.concat([kept_reversals(of_now), loose_after]), moment.after, state)

@@ -81,8 +81,13 @@ def sync(path: Path) -> None:
 class Segment:
     """A segment that is mapped and can be asked."""
 
-    def __init__(self, folder: Path, file: SegmentFile, family: Family) -> None:
-        """Raises UnavailableError for a file that is missing or not what was written."""
+    def __init__(
+        self, folder: Path, file: SegmentFile, family: Family, *, verify: bool = True, with_filters: bool = True
+    ) -> None:
+        """verify: hold the file against its checksum, needless once just written; with_filters: it will be asked.
+
+        Raises UnavailableError for a file that is missing or not what was written.
+        """
         self.file = file
         path = folder / file.name
         try:
@@ -93,7 +98,7 @@ class Segment:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise UnavailableError(f"{path}: state cannot be read: {error.strerror or error}") from error
-        if zlib.crc32(self._map) != file.crc32:
+        if verify and zlib.crc32(self._map) != file.crc32:
             raise UnavailableError(f"{path}: state is damaged: its checksum is not that of the commit")
         self._batch = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map))).get_batch(0)
         self._keys: dict[str, tuple[Hashes, Rows | None]] = {}
@@ -102,7 +107,8 @@ class Segment:
             hashes = column.slice(0, len(column) - column.null_count).to_numpy(zero_copy_only=True)
             at = None if position == 0 else self._batch.column(_row(key)).to_numpy(zero_copy_only=True)
             self._keys[key] = (hashes, at)
-        self.filters = {key: Filter.of(hashes) for key, (hashes, _) in self._keys.items()}
+        self.filters = {key: Filter.of(hashes) for key, (hashes, _) in self._keys.items()} if with_filters else {}
+        self._columns = list(family.columns)
 
     def find(self, key: str, hashes: Hashes, bits: Hashes) -> tuple[Rows, Rows]:
         """(positions in ``hashes``, rows of the segment) of every row that has one of the hashes.
@@ -128,6 +134,10 @@ class Segment:
         frame = pl.from_arrow(taken)
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+    def whole(self) -> pl.DataFrame:
+        """All rows, copied out of the map."""
+        return self.take(np.arange(self.file.rows), self._columns)
 
     def expiries(self) -> Times:
         """The expiry of each row, as it lies in the map."""

@@ -108,16 +108,10 @@ def gained_by(new: pl.DataFrame, state: State, retention: Retention) -> Gained:
 
 
 def touches_of(numbers: pl.Series, state: State) -> pl.DataFrame:
-    """The touches that earlier commits hold of some outcomes, in the order in which they were taken, no id twice.
-
-    An id used again after its inference was forgotten is another inference; an outcome keeps the first.
-    """
+    """The touches that earlier commits hold of some outcomes, in the order in which they were taken."""
     keys = pl.Series(mixed_numbers(numbers.to_numpy()))
     columns = [name for name in TOUCHES.columns if name != "outcome_key"]
-    rows = state.find(TOUCHES, "outcome_key", keys, columns).drop(ASKED)
-    return rows.sort("outcome_number", "inference_number").unique(
-        ["outcome_number", "inference_id"], keep="first", maintain_order=True
-    )
+    return state.find(TOUCHES, "outcome_key", keys, columns).drop(ASKED).sort("outcome_number", "inference_number")
 
 
 def _named_ids(outcomes: pl.DataFrame) -> pl.DataFrame:

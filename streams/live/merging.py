@@ -1,0 +1,100 @@
+"""Small segments become few large ones, in the background, so that a look-up asks few.
+
+A merge reads segments of the newest commit only and writes new ones aside; the next commit takes them up in place of
+the old. A crash forgets the merge: its files are in no commit. Rows are dealt out by their expiry into buckets, so
+that a segment's rows expire at about the same time and it can be dropped whole.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from streams.live.families import EXPIRY, FAMILIES
+from streams.live.segments import Segment, SegmentFile, sync, write_segment
+
+#: So many segments of one bucket and size class are merged.
+_FAN_IN = 4
+#: A larger merge would need too much memory at once; a segment of half as many rows is large enough.
+_ROWS_MAX = 1_000_000
+
+
+@dataclass(frozen=True)
+class Merged:
+    """old: segments that ``new`` stand for."""
+
+    family: str
+    old: list[SegmentFile]
+    new: list[Segment]
+
+
+class Merger:
+    """One merge at a time, in a thread of its own.
+
+    bucket_us: by family, over how long a time a segment's rows may expire.
+    """
+
+    def __init__(self, folder: Path, writer: int, bucket_us: dict[str, int]) -> None:
+        self._folder = folder
+        self._writer = writer
+        self._bucket_us = bucket_us
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="merger")
+        self._running: Future[Merged] | None = None
+
+    def finished(self) -> Merged | None:
+        """The merge that is done, once; raises what stopped it."""
+        if self._running is None or not self._running.done():
+            return None
+        merged = self._running.result()
+        self._running = None
+        return merged
+
+    def start(self, files: dict[str, list[SegmentFile]], commit: int, watermark_us: int | None) -> None:
+        """Begin the most useful merge of a commit's segments, unless one is running."""
+        if self._running is not None:
+            return
+        plans = [(name, group) for name, of in files.items() for group in groups(of, self._bucket_us[name])]
+        if plans:
+            name, group = max(plans, key=lambda plan: len(plan[1]) / (1 + sum(file.rows for file in plan[1])))
+            self._running = self._pool.submit(self._merge, name, group, commit, watermark_us)
+
+    def _merge(self, name: str, old: list[SegmentFile], commit: int, watermark_us: int | None) -> Merged:
+        family, bucket_us = FAMILIES[name], self._bucket_us[name]
+        rows = pl.concat([Segment(self._folder, file, family, with_filters=False).whole() for file in old])
+        if watermark_us is not None:
+            rows = rows.filter(rows[EXPIRY] >= watermark_us)
+        buckets = rows[EXPIRY].to_numpy() // bucket_us
+        new = []
+        for bucket in np.unique(buckets).tolist():
+            stem = f"{commit:012d}-{self._writer:06d}-{name}-{bucket}.merged.arrow"
+            file = write_segment(self._folder, stem, family, rows.filter(pl.Series(buckets == bucket)))
+            sync(self._folder / stem)
+            new.append(Segment(self._folder, file, family, verify=False))
+        sync(self._folder)
+        return Merged(name, old, new)
+
+    def close(self) -> None:
+        """Waits for a merge that is running."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def groups(files: Iterable[SegmentFile], bucket_us: int) -> list[list[SegmentFile]]:
+    """What is worth merging: segments of one bucket (or of several) and about one size."""
+    alike: dict[tuple[int | None, int], list[SegmentFile]] = defaultdict(list)
+    for file in files:
+        first, last = file.min_expiry_us // bucket_us, file.max_expiry_us // bucket_us
+        if file.rows <= _ROWS_MAX // 2 or first != last:
+            alike[first if first == last else None, file.rows.bit_length() // 2].append(file)
+    found = []
+    for group in alike.values():
+        if len(group) >= _FAN_IN:
+            total = np.cumsum([file.rows for file in group])
+            count = max(int(np.searchsorted(total, _ROWS_MAX, side="right")), 2)
+            found.append(group[:count])
+    return found
