@@ -103,6 +103,31 @@ def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | N
 
 
 @main.command()
+@click.argument("pipeline", type=_PATH)
+@click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
+@click.option("--against", required=True, type=_PATH, help="Folder of published tables.")
+@click.option("--rules", "rules_", type=_PATH, help="Other rules to replay under; default: those of PIPELINE.")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def audit(ctx: click.Context, pipeline: Path, log: Path, against: Path, rules_: Path | None, format_: str) -> None:
+    """Replay what the newest commit of PIPELINE had read and compare it with what was published.
+
+    Says what is identical, what differs for a known reason and by which value, and what differs without one; whether
+    outcomes and counts sum; which files are missing or altered. Exit code 1 where anything is unexplained.
+    """
+    from streams.audit.command import audit as run_audit
+    from streams.audit.report import as_json, as_text
+    from streams.settings import load_settings
+
+    settings = load_settings(pipeline)
+    if rules_ is not None:
+        settings = settings.under_rules(rules_)
+    found = run_audit(settings, log, against, notify=_say)
+    click.echo(as_json(found) if format_ == "json" else as_text(found))
+    ctx.exit(0 if found.is_clean else 1)
+
+
+@main.command()
 @click.option("--out", required=True, type=_PATH, help="Folder of published tables.")
 @click.option("--inference", help="An inference's id.")
 @click.option("--outcome", help="The event_id of a conversion or time-saved event.")

@@ -7,7 +7,7 @@ nothing depends on which thread was first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 
 from schemas.errors import UnavailableError
-from streams.decode import Decoded, Limits, decode, raw_records
+from streams.decode import Block, Decoded, Limits, decode, raw_records
 from streams.digests import sha256_of
 from streams.event_log import EventLog, InputFile
 from streams.file_source import read_blocks, topic_files
+from streams.live.file_reader import cut
 from streams.settings import Settings, Topic
 
 _THREADS = 2
@@ -35,9 +36,12 @@ def read_topic_files(
     limits: Limits,
     *,
     before_us: int | None = None,
+    upto: Mapping[Path, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Add the records of some files of one topic. before_us: leave out events at or after this time.
+    """Add the records of some files of one topic.
+
+    before_us: leave out events at or after this time; upto: how many records of a file to read, of others all.
 
     Raises UnavailableError for a file that cannot be read to its end.
     """
@@ -45,7 +49,7 @@ def read_topic_files(
         digests: dict[Path, Future[str]] = {}
         records = dict.fromkeys(files, 0)
         done = 0
-        for file, decoded in _decoded(pool, topic, files, limits, digests):
+        for file, decoded in _decoded(pool, topic, files, limits, digests, upto or {}):
             log.add(topic.kind, topic.name, 0, decoded, before_us)
             records[file] += decoded.read
             while progress is not None and files[done] != file:
@@ -61,13 +65,18 @@ def read_topic_files(
 
 
 def _decoded(
-    pool: ThreadPoolExecutor, topic: Topic, files: list[Path], limits: Limits, digests: dict[Path, Future[str]]
+    pool: ThreadPoolExecutor,
+    topic: Topic,
+    files: list[Path],
+    limits: Limits,
+    digests: dict[Path, Future[str]],
+    upto: Mapping[Path, int],
 ) -> Iterator[tuple[Path, Decoded]]:
     """Decoded blocks in reading order, a few of them ahead of the one that is taken."""
     waiting: deque[tuple[Path, Future[Decoded]]] = deque()
     for file in files:
         digests[file] = pool.submit(sha256_of, file)
-        for block in read_blocks(file, topic.name):
+        for block in _first(read_blocks(file, topic.name), upto.get(file)):
             waiting.append((file, pool.submit(decode, block, topic.kind, limits, topic.mapping)))
             if len(waiting) > _BLOCKS_AHEAD:
                 first, future = waiting.popleft()
@@ -75,6 +84,15 @@ def _decoded(
     while waiting:
         first, future = waiting.popleft()
         yield first, future.result()
+
+
+def _first(blocks: Iterator[Block], records: int | None) -> Iterator[Block]:
+    """The blocks of the first records only."""
+    for block in blocks:
+        if records is None:
+            yield block
+        elif block.first_offset < records:
+            yield cut(block, records - block.first_offset)[0]
 
 
 def log_files(settings: Settings, folder: Path) -> dict[str, list[Path]]:
@@ -91,9 +109,10 @@ def read_log(
     limits: Limits,
     *,
     before_us: int | None = None,
+    upto: Mapping[Path, int] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Read every file of every topic into ``log``."""
+    """Read every file of every topic into ``log``; see ``read_topic_files``."""
     total = sum(file.stat().st_size for of_topic in files.values() for file in of_topic)
     done = 0
 
@@ -104,7 +123,7 @@ def read_log(
             progress(done, total)
 
     for topic in settings.input.topics:
-        read_topic_files(log, topic, files[topic.name], limits, before_us=before_us, progress=advance)
+        read_topic_files(log, topic, files[topic.name], limits, before_us=before_us, upto=upto, progress=advance)
 
 
 def records_at(folder: Path, topic: Topic, rows: pl.DataFrame, limits: Limits) -> list[bytes]:

@@ -188,6 +188,10 @@ class Settings(Section):
         """The pipeline file these settings came from."""
         return self._file
 
+    def under_rules(self, path: Path) -> Settings:
+        """The same pipeline with other rules."""
+        return self.model_copy(update={"rules": path})
+
     @property
     def fx_max_age_days(self) -> int:
         """The oldest a rate may be, in whole days."""

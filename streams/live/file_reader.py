@@ -57,7 +57,7 @@ class FileReader:
             block = self._rest or next(self._blocks, None)
             self._rest = None
             if block is not None:
-                first, self._rest = _cut(block, max_records)
+                first, self._rest = cut(block, max_records)
                 count = _height(first)
                 if count == 0:  # blank lines alone
                     continue
@@ -107,7 +107,7 @@ class FileReader:
             raise UnavailableError(f"{file}: has changed since it was read. Hint: write a new file instead")
 
 
-def _cut(block: Block, max_records: int) -> tuple[Block, Block | None]:
+def cut(block: Block, max_records: int) -> tuple[Block, Block | None]:
     """The first records of a block and the rest of it."""
     if isinstance(block.data, pl.DataFrame):
         if block.data.height <= max_records:
@@ -130,7 +130,7 @@ def _skipped(blocks: Iterator[Block], records: int) -> Iterator[Block]:
         if block.first_offset >= records:
             yield block
         elif block.first_offset + _height(block) > records:
-            _, rest = _cut(block, records - block.first_offset)
+            _, rest = cut(block, records - block.first_offset)
             assert rest is not None
             yield rest
 
