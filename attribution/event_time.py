@@ -39,6 +39,15 @@ def watermark(partitions: Iterable[Progress], before_us: int | None) -> int | No
     return reached if before_us is None else max(reached, before_us)
 
 
+def largest_step_us(times_us: Int64s, newest_before_us: int | None) -> int:
+    """The furthest that one record moves its partition's largest event time; the first of a partition moves none."""
+    if len(times_us) == 0:
+        return 0
+    first = times_us[0] if newest_before_us is None else newest_before_us
+    before = np.maximum.accumulate(np.concatenate(([first], times_us)))
+    return int(np.diff(before).max())
+
+
 def too_late(times_us: Int64s, newest_before_us: int | None, allowed_lateness_us: int) -> tuple[Bools, int | None]:
     """(per record of one partition, in reading order, whether it comes too late; the largest event time after them).
 

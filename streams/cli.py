@@ -104,6 +104,19 @@ def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | N
 
 @main.command()
 @click.argument("pipeline", type=_PATH)
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(pipeline: Path, format_: str) -> None:
+    """Where PIPELINE stands: positions, lag, watermark and what holds it back, state, last commit."""
+    from streams.settings import load_settings
+    from streams.status_command import as_json, as_text
+    from streams.status_command import status as status_of
+
+    found = status_of(load_settings(pipeline))
+    click.echo(as_json(found) if format_ == "json" else as_text(found))
+
+
+@main.command()
+@click.argument("pipeline", type=_PATH)
 @click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
 @click.option("--against", required=True, type=_PATH, help="Folder of published tables.")
 @click.option("--rules", "rules_", type=_PATH, help="Other rules to replay under; default: those of PIPELINE.")

@@ -9,13 +9,16 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from schemas.errors import ConfigurationError
 from streams.live.batches import Batch, FileBatches
 from streams.live.engine import Engine
+from streams.live.http import Health, Metrics, serve
 from streams.live.journal import Journal, silent
+from streams.live.reporting import Reporter
+from streams.live.sizes import predicted_bytes, sizes_of
 from streams.manifest import manifest
 from streams.publish import load_policy
 from streams.replay import limits_of
@@ -42,25 +45,60 @@ def run(
             f'{settings.file}: input.source: expected "files", got "kafka". '
             "Hint: this release reads Kafka topics only as files; see docs/how_it_works.md"
         )
-    engine = Engine(settings, load_policy(settings), log=log)
-    try:
-        with _stop_signal() as stopped:
+    seconds = settings.state.commit_interval_us / 1e6
+    metrics, health = Metrics(), Health(limit_s=max(60.0, 3 * seconds))
+    reporter = Reporter(log, metrics, settings.time.allowed_lateness_us)
+    with _stop_signal() as stopped, _served(settings, metrics, health):
+        engine = Engine(
+            settings,
+            load_policy(settings),
+            on_commit=reporter.committed,
+            on_rates_refused=reporter.rates_refused,
+        )
+        with closing(engine):
+            reporter.engine = engine
+            reporter.measure_state()
             batches = _batches(settings, source, engine)
-            log("start", state=str(settings.state_path()), commit_id=engine.newest and engine.newest.number)
-            seconds = settings.state.commit_interval_us / 1e6
+            _say_start(log, settings, engine)
+            health.ready()
             _consume(
                 engine,
                 lambda: batches.next_batch(batch_records, seconds, stopped, wait=not until_end),
                 settings,
                 stopped,
+                health,
                 until_end=until_end,
             )
-        assert engine.newest is not None, "the first start always commits"
         commit = engine.newest
+        assert commit is not None, "the first start always commits"
         log("stop", commit_id=commit.number, reason="end of the log" if until_end else "told to")
         return manifest(settings, engine="live", commit_id=commit.number, watermark_us=commit.watermark_us)
-    finally:
-        engine.close()
+
+
+def _say_start(log: Journal, settings: Settings, engine: Engine) -> None:
+    """Where it goes on from, how large the state is, and how large it will become at the rate seen so far."""
+    sizes = sizes_of(engine.state)
+    predicted = None if engine.newest is None else predicted_bytes(engine.newest, engine.retention)
+    log(
+        "start",
+        state=str(settings.state_path()),
+        commit_id=None if engine.newest is None else engine.newest.number,
+        open_inferences=sizes.open_inferences,
+        kept_outcomes=sizes.kept_outcomes,
+        state_bytes=sizes.state_bytes,
+        predicted_inference_bytes=None if predicted is None else predicted[0],
+        predicted_outcome_bytes=None if predicted is None else predicted[1],
+    )
+
+
+@contextmanager
+def _served(settings: Settings, metrics: Metrics, health: Health) -> Iterator[None]:
+    """Health and metrics over HTTP, where the pipeline asks for it."""
+    if settings.http is None:
+        yield
+        return
+    with serve(settings.http.port, metrics, health):
+        yield
 
 
 def _batches(settings: Settings, source: FilesInput, engine: Engine) -> FileBatches:
@@ -82,6 +120,7 @@ def _consume(
     next_batch: Callable[[], Batch],
     settings: Settings,
     stopped: threading.Event,
+    health: Health,
     *,
     until_end: bool,
 ) -> None:
@@ -89,6 +128,7 @@ def _consume(
         ahead = reader.submit(next_batch)
         while True:
             batch = ahead.result()
+            health.beat()
             is_end = until_end and batch.at_end
             is_last = is_end or stopped.is_set()
             if not is_last:

@@ -41,11 +41,15 @@ class PublishedFile(msgspec.Struct, frozen=True):
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """A partition of the input: how far it was read, what was read of it in this commit and in all."""
+    """A partition of the input: how far it was read, what was read of it in this commit and in all.
+
+    newest_us, oldest_us: the largest and the smallest event time read from it.
+    """
 
     topic: str
     partition: int
     newest_us: int | None
+    oldest_us: int | None
     is_idle: bool
     unfinished: InputFile | None
     counts: Counts

@@ -17,9 +17,8 @@ import numpy as np
 import polars as pl
 
 from attribution.engine import CompiledPolicy
-from attribution.event_time import Progress, too_late, watermark
+from attribution.event_time import Progress, largest_step_us, too_late, watermark
 from attribution.retention import Retention
-from attribution.windows import time_text
 from attribution.words import constant
 from schemas.errors import UnavailableError
 from schemas.events import SOURCE_COLUMNS, Kind, canonical_columns
@@ -35,7 +34,6 @@ from streams.live.families import FAMILIES, FILES, FOREVER_US, INFERENCE_PROFILE
 from streams.live.file_reader import InputFile
 from streams.live.held import held_by, refuse_changes
 from streams.live.history import fold
-from streams.live.journal import Journal, silent
 from streams.live.merging import Merger
 from streams.live.moment import Moment
 from streams.live.output_folder import OutputFolder
@@ -50,6 +48,16 @@ from streams.settings import Settings
 
 #: Waiting rows from which on a roll does not wait for its time.
 _ROLL_ROWS = 1_500_000
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What was just made durable. rows: by table; steps_us: by partition, how far one record moved its event time."""
+
+    commit: Commit
+    rows: dict[str, pl.DataFrame]
+    steps_us: dict[tuple[str, int], int]
+    seconds: float
 
 
 @dataclass
@@ -69,7 +77,8 @@ class Engine:
         compiled: CompiledPolicy,
         *,
         clocks: Clocks | None = None,
-        log: Journal = silent,
+        on_commit: Callable[[Committed], None] = lambda _: None,
+        on_rates_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Recovers from the newest commit.
 
@@ -78,10 +87,11 @@ class Engine:
         """
         self._settings = settings
         self._clocks = clocks or Clocks()
-        self._journal = log
+        self._on_commit = on_commit
+        self._on_rates_refused = on_rates_refused
         self._folder = settings.state_path()
         self._rates = Rates(settings.fx, compiled)
-        self._retention = Retention(
+        self.retention = Retention(
             compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us
         )
         self._held: Held = held_by(settings, compiled.policy.rules)
@@ -95,9 +105,10 @@ class Engine:
         except BaseException:
             self._log.close()
             raise
-        buckets = {name: self._retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
+        buckets = {name: self.retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
         self._merger = Merger(self._folder / "segments", self._log.writer, buckets)
         self._last_roll = self._began = self._clocks.monotonic()
+        self._steps_us: dict[tuple[str, int], int] = {}
 
     # --- start ---
 
@@ -179,7 +190,7 @@ class Engine:
             progress = [Progress(p.newest_us, is_idle=True) for p in progress]
         watermark_us = watermark(progress, before_us)
         moment = Moment(watermark_us, self._policy_before, self._rates.policy, resolve_all)
-        stepped = step(in_time, moment, self.state, self._retention)
+        stepped = step(in_time, moment, self.state, self.retention)
         if not self._is_news(batch, stepped, watermark_us, before_us, roll=roll):
             return False
         number = 1 if self.newest is None else self.newest.number + 1
@@ -196,7 +207,7 @@ class Engine:
     def _refresh_rates(self) -> None:
         message = self._rates.refresh()
         if message:
-            self._journal("rates_refused", level="warning", message=message)
+            self._on_rates_refused(message)
 
     def _is_news(
         self, batch: Batch, stepped: Stepped, watermark_us: int | None, before_us: int | None, *, roll: bool
@@ -218,16 +229,29 @@ class Engine:
         known = {} if self.newest is None else {(p.topic, p.partition): p for p in self.newest.partitions}
         newest = {key: partition.newest_us for key, partition in known.items()}
         events: dict[Kind, list[pl.DataFrame]] = {kind: [] for kind in Kind}
+        self._steps_us = {}
         late = [pl.DataFrame(schema={"reason": pl.Categorical(), "detail": pl.String(), **SOURCE_COLUMNS})]
         for read in batch.reads:
             in_time, refused, newest[read.partition] = self._sorted_by_lateness(read, newest.get(read.partition))
             events[read.topic.kind].append(in_time)
             late.append(refused)
-        partitions = []
-        for key, position in batch.positions.items():
-            was = known.get(key)
-            totals = Counts() if was is None else was.totals
-            partitions.append(Partition(*key, newest.get(key), position.is_idle, position.unfinished, Counts(), totals))
+        oldest = {key: partition.oldest_us for key, partition in known.items()}
+        for read in batch.reads:
+            if read.decoded.events.height:
+                first = int(read.decoded.events["event_time"].to_physical().to_numpy().min())
+                oldest[read.partition] = min(first, oldest.get(read.partition) or first)
+        partitions = [
+            Partition(
+                *key,
+                newest.get(key),
+                oldest.get(key),
+                position.is_idle,
+                position.unfinished,
+                Counts(),
+                known[key].totals if key in known else Counts(),
+            )
+            for key, position in batch.positions.items()
+        ]
         frames = {
             kind: pl.concat([pl.DataFrame(schema={**canonical_columns(kind), **SOURCE_COLUMNS}), *frames_])
             for kind, frames_ in events.items()
@@ -237,6 +261,8 @@ class Engine:
     def _sorted_by_lateness(self, read: Read, newest_us: int | None) -> tuple[pl.DataFrame, pl.DataFrame, int | None]:
         events = read.decoded.events
         times = events["event_time"].to_physical().to_numpy()
+        step_us = largest_step_us(times, newest_us)
+        self._steps_us[read.partition] = max(step_us, self._steps_us.get(read.partition, 0))
         is_late, newest_us = too_late(times, newest_us, self._settings.time.allowed_lateness_us)
         late = events.filter(pl.Series(is_late)) if is_late.any() else events.clear()
         refused = late.select(
@@ -288,9 +314,11 @@ class Engine:
             tables=tables_digest(),
         )
         self._log.append(number, commit.encoded())
-        self._finish(commit, parts, expired)
+        self._finish(commit, parts, expired, rows)
 
-    def _finish(self, commit: Commit, parts: list[Part], expired: list[SegmentFile]) -> None:
+    def _finish(
+        self, commit: Commit, parts: list[Part], expired: list[SegmentFile], rows: dict[str, pl.DataFrame]
+    ) -> None:
         """What follows a durable commit; a start does the same for the newest one."""
         before, self.newest = self.newest, commit
         self.state.watermark_us = commit.watermark_us
@@ -306,15 +334,8 @@ class Engine:
             (self._folder / str(before.rates)).unlink(missing_ok=True)
         fold(self._folder, self._log, commit.number)
         self._merger.start(commit.segments, commit.number, commit.watermark_us)
-        self._journal(
-            "commit",
-            commit_id=commit.number,
-            watermark=None if commit.watermark_us is None else time_text(commit.watermark_us),
-            **_summed(commit.partitions),
-            waiting_rows=sum(part.rows for part in commit.parts),
-            published_files=len(commit.published) or None,
-            seconds=round(self._clocks.monotonic() - self._began, 3),
-        )
+        seconds = self._clocks.monotonic() - self._began
+        self._on_commit(Committed(commit, rows, self._steps_us, seconds))
         reached("commit.clean")
 
     def _is_roll_due(self, parts: list[Part]) -> bool:
@@ -379,11 +400,6 @@ class Engine:
         """Let another process have the state."""
         self._merger.close()
         self._log.close()
-
-
-def _summed(partitions: list[Partition]) -> dict[str, int]:
-    names = Counts.__dataclass_fields__
-    return {name: sum(getattr(partition.counts, name) for partition in partitions) for name in names}
 
 
 def _counted(partition: Partition, counts: Counts) -> Partition:

@@ -20,11 +20,14 @@ ASKED = "asked"
 class FamilyState:
     """The segments of one family in a state folder."""
 
-    def __init__(self, folder: Path, family: Family, files: Iterable[SegmentFile] = ()) -> None:
-        """Raises UnavailableError for a segment that is missing or damaged."""
+    def __init__(
+        self, folder: Path, family: Family, files: Iterable[SegmentFile] = (), *, to_be_asked: bool = True
+    ) -> None:
+        """to_be_asked: rows will be looked for, not only counted. Raises UnavailableError for a segment that is missing
+        or, where it will be asked, damaged."""
         self.family = family
         self._folder = folder
-        self._segments = [Segment(folder, file, family) for file in files]
+        self._segments = [Segment(folder, file, family, verify=to_be_asked, with_filters=to_be_asked) for file in files]
 
     def files(self) -> list[SegmentFile]:
         """What a commit lists."""
@@ -100,6 +103,17 @@ class FamilyState:
             return np.arange(first, int(np.searchsorted(expiry, to_us, side="left")))
         passed = expiry < to_us
         return np.flatnonzero(passed if from_us is None else passed & (expiry >= from_us))
+
+    def count(self, watermark_us: int | None) -> int:
+        """How many rows the watermark has not passed."""
+        if watermark_us is None:
+            return sum(segment.file.rows for segment in self._segments)
+        return sum(
+            segment.file.rows
+            if segment.file.min_expiry_us >= watermark_us
+            else int(np.count_nonzero(segment.expiries() >= watermark_us))
+            for segment in self._segments
+        )
 
     def forget(self, watermark_us: int) -> list[SegmentFile]:
         """Leave out the segments whose rows have all expired; returns them, to be deleted after the commit."""

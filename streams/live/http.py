@@ -66,7 +66,7 @@ class Metrics:
         self.records = counter(
             "records_total",
             "Records by what became of them: accepted, duplicate, dead_letter or ignored.",
-            (*_PARTITION, "outcome"),
+            (*_PARTITION, "result"),
         )
         self.dead_letters = counter("dead_letters_total", "Refused records by reason.", ("topic", "reason"))
 

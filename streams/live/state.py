@@ -30,11 +30,15 @@ class State:
         *,
         watermark_us: int | None = None,
         next_number: int = 0,
+        to_be_asked: bool = True,
     ) -> None:
-        """Raises UnavailableError for a segment that is missing or damaged."""
+        """to_be_asked: see ``FamilyState``. Raises UnavailableError for a segment that is missing or damaged."""
         self.watermark_us = watermark_us
         self.next_number = next_number
-        self.families = {name: FamilyState(folder, family, files.get(name, ())) for name, family in FAMILIES.items()}
+        self.families = {
+            name: FamilyState(folder, family, files.get(name, ()), to_be_asked=to_be_asked)
+            for name, family in FAMILIES.items()
+        }
         self.inference_profiles = Profiles(INFERENCE_PROFILE, self._profiles(INFERENCE_PROFILES))
         self.outcome_profiles = Profiles(OUTCOME_PROFILE, self._profiles(OUTCOME_PROFILES))
 

@@ -1,0 +1,63 @@
+"""How large a state is now, and how large it will become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attribution.retention import Retention
+from streams.live.commit import Commit
+from streams.live.families import INFERENCES, OUTCOMES, RESOLVED, WAITS
+from streams.live.state import State
+
+#: Bytes on disk of an open inference, and of a kept outcome with its touches (measured: docs/performance.md).
+INFERENCE_BYTES = 150
+OUTCOME_BYTES = 330
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Inferences that are open, outcomes that are kept and that wait, bytes of all segments."""
+
+    open_inferences: int
+    kept_outcomes: int
+    waiting_outcomes: int
+    state_bytes: int
+
+
+def sizes_of(state: State) -> Sizes:
+    """The state as of its newest commit."""
+    watermark_us = state.watermark_us
+    counts = {
+        family.name: state.families[family.name].count(watermark_us)
+        for family in (INFERENCES, OUTCOMES, WAITS, RESOLVED)
+    }
+    return Sizes(
+        counts[INFERENCES.name],
+        counts[OUTCOMES.name],
+        max(counts[WAITS.name] - counts[RESOLVED.name], 0),
+        sum(file.bytes for family in state.families.values() for file in family.files()),
+    )
+
+
+def predicted_bytes(commit: Commit, retention: Retention) -> tuple[int, int] | None:
+    """(of open inferences, of kept outcomes): rates seen so far × how long each is kept; None before there are any.
+
+    The rate is what was accepted in all over the event time that it covers.
+    """
+    kinds = {topic.name: topic.kind for topic in commit.held.topics}
+    accepted = {"inference": 0, "outcome": 0}
+    for partition in commit.partitions:
+        if kinds[partition.topic] != "reversal":
+            name = "inference" if kinds[partition.topic] == "inference" else "outcome"
+            accepted[name] += partition.totals.accepted
+    newest = [p.newest_us for p in commit.partitions if p.newest_us is not None]
+    oldest = [p.oldest_us for p in commit.partitions if p.oldest_us is not None]
+    if not newest or not oldest or max(newest) <= min(oldest):
+        return None
+    covered = max(newest) - min(oldest)
+    inference_us = 16 * retention.bucket_us(is_of_inferences=True)
+    outcome_us = 16 * retention.bucket_us(is_of_inferences=False)
+    return (
+        accepted["inference"] * INFERENCE_BYTES * inference_us // covered,
+        accepted["outcome"] * OUTCOME_BYTES * outcome_us // covered,
+    )
