@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from schemas.errors import UnavailableError
 from streams.decode import Block
-from streams.json_lines import count_records
 from streams.parquet_file import read_parquet
 from streams.strict_record import is_unicode
 
@@ -86,8 +85,9 @@ def read_blocks(file: Path, topic: str, *, block_bytes: int = 16 << 20) -> Itera
     first_offset = 0
     try:
         for data in datas:
-            yield Block(topic, partition=0, file=file.name, first_offset=first_offset, data=data)
-            first_offset += count_records(data) if isinstance(data, bytes) else data.height
+            block = Block(topic, partition=0, file=file.name, first_offset=first_offset, data=data)
+            yield block
+            first_offset += block.records
     except _UNREADABLE as error:
         raise UnavailableError(f"{file}: cannot be read: {_why(error)}") from error
 

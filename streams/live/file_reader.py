@@ -18,7 +18,7 @@ from schemas.errors import UnavailableError
 from streams.decode import Block
 from streams.digests import sha256_of
 from streams.file_source import read_blocks, topic_files
-from streams.json_lines import Lines, count_records
+from streams.json_lines import Lines
 
 
 class InputFile(msgspec.Struct, frozen=True):
@@ -58,11 +58,10 @@ class FileReader:
             self._rest = None
             if block is not None:
                 first, self._rest = cut(block, max_records)
-                count = _height(first)
-                if count == 0:  # blank lines alone
+                if first.records == 0:  # blank lines alone
                     continue
                 assert self.unfinished is not None
-                self.unfinished = msgspec.structs.replace(self.unfinished, records=first.first_offset + count)
+                self.unfinished = msgspec.structs.replace(self.unfinished, records=first.first_offset + first.records)
                 return first
             self._finish()
             if not self._open_next():
@@ -109,19 +108,18 @@ class FileReader:
 
 def cut(block: Block, max_records: int) -> tuple[Block, Block | None]:
     """The first records of a block and the rest of it."""
+    left = block.records - max_records
+    if left <= 0:
+        return block, None
     if isinstance(block.data, pl.DataFrame):
-        if block.data.height <= max_records:
-            return block, None
         head, tail = block.data.head(max_records), block.data.slice(max_records)
-        return replace(block, data=head), replace(block, data=tail, first_offset=block.first_offset + max_records)
-    if block.data.count(b"\n") < max_records:  # cheaper than looking for the lines
-        return block, None
+        first = replace(block, data=head, counted=max_records)
+        return first, replace(block, data=tail, first_offset=block.first_offset + max_records, counted=left)
     starts, _ = Lines(block.data).bounds
-    if len(starts) <= max_records:
-        return block, None
     end = int(starts[max_records])
-    rest = replace(block, data=block.data[end:], first_offset=block.first_offset + max_records)
-    return replace(block, data=block.data[:end]), rest
+    first = replace(block, data=block.data[:end], counted=max_records)
+    rest = replace(block, data=block.data[end:], first_offset=block.first_offset + max_records, counted=left)
+    return first, rest
 
 
 def _skipped(blocks: Iterator[Block], records: int) -> Iterator[Block]:
@@ -129,11 +127,7 @@ def _skipped(blocks: Iterator[Block], records: int) -> Iterator[Block]:
     for block in blocks:
         if block.first_offset >= records:
             yield block
-        elif block.first_offset + _height(block) > records:
+        elif block.first_offset + block.records > records:
             _, rest = cut(block, records - block.first_offset)
             assert rest is not None
             yield rest
-
-
-def _height(block: Block) -> int:
-    return count_records(block.data) if isinstance(block.data, bytes) else block.data.height

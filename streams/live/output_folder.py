@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,11 @@ from streams.live.steps import reached
 from streams.parquet_sink import COMPRESSION_LEVEL, EPOCH_DAY, dated_path, days_of, write_file
 
 STAGING = "_staging"
+_ROLLED = ".rolled.parquet"
+#: A part of one date with so many rows becomes a published file as it is; smaller ones are merged with others.
+_ROWS_OF_A_FILE = 50_000
+#: One compresses while another is forced to disk.
+_THREADS = 2
 
 
 class OutputFolder:
@@ -51,16 +57,34 @@ class OutputFolder:
 
     def stage(self, commit_id: int, rows: Mapping[str, pl.DataFrame], commit_day: date) -> list[Part]:
         """Write a commit's rows (the columns of each table) as parts, forced to disk. Tables without rows have none."""
-        parts = []
-        for table, frame in rows.items():
-            if frame.height:
-                name = f"{self._name(commit_id)}-{table}.parquet"
-                write_file(table, frame, self._staging / name)
-                sync(self._staging / name)
-                parts.append(Part(table, name, _days(table, frame, commit_day)))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            made = pool.map(lambda item: self._parts(commit_id, item[0], item[1], commit_day), rows.items())
+            parts = [part for of_table in made for part in of_table]
         sync(self._staging)
         reached("commit.parts")
         return parts
+
+    def _parts(self, commit_id: int, table: str, rows: pl.DataFrame, commit_day: date) -> list[Part]:
+        """A part of its own for each date with many rows, which a roll publishes as it is; one for all others."""
+        if rows.height == 0:
+            return []
+        days = _days(table, rows, commit_day)
+        large = [day for day, count in days.items() if count >= _ROWS_OF_A_FILE]
+        parts = []
+        if large and len(days) > 1:
+            day_of = rows[str(DATE_COLUMN[table])].dt.date().cast(pl.String)
+            parts += [self._part(commit_id, table, rows.filter(day_of == day), {day: days.pop(day)}) for day in large]
+            rows = rows.filter(~day_of.is_in(large))
+        if days:
+            parts.append(self._part(commit_id, table, rows, days))
+        return parts
+
+    def _part(self, commit_id: int, table: str, rows: pl.DataFrame, days: dict[str, int]) -> Part:
+        suffix = f"-{next(iter(days))}" if len(days) == 1 else ""
+        name = f"{self._name(commit_id)}-{table}{suffix}.parquet"
+        write_file(table, rows, self._staging / name)
+        sync(self._staging / name)
+        return Part(table, name, days)
 
     def roll(self, commit_id: int, parts: Iterable[Part], empty: Iterable[str] = ()) -> list[PublishedFile]:
         """Make the files of a roll aside, forced to disk. empty: tables that get a file without rows."""
@@ -70,14 +94,18 @@ class OutputFolder:
             for day in part.days:
                 by_day[part.table, day].append(part)
         for (table, day), of_day in sorted(by_day.items()):
-            name = f"{self._name(commit_id)}-{table}-{day}.parquet"
-            self._merge(table, day, of_day, self._staging / name)
-            rows = sum(part.days[day] for part in of_day)
-            files.append(self._made(table, date.fromisoformat(day), commit_id, name, rows))
+            whole = [part for part in of_day if len(part.days) == 1 and part.rows >= _ROWS_OF_A_FILE]
+            files += [self._made(table, date.fromisoformat(day), part.name, part.rows) for part in whole]
+            rest = [part for part in of_day if part not in whole]
+            if rest:
+                name = f"{self._name(commit_id)}-{table}-{day}{_ROLLED}"
+                self._merge(table, day, rest, self._staging / name)
+                rows = sum(part.days[day] for part in rest)
+                files.append(self._made(table, date.fromisoformat(day), name, rows))
         for table in empty:
             name = f"{self._name(commit_id)}-{table}.empty.parquet"
             write_file(table, pl.DataFrame(schema=TABLES[table]), self._staging / name)
-            files.append(self._made(table, EPOCH_DAY, commit_id, name, 0))
+            files.append(self._made(table, EPOCH_DAY, name, 0))
         sync(self._staging)
         reached("roll.files")
         return files
@@ -86,15 +114,19 @@ class OutputFolder:
         rows = pl.scan_parquet([self._staging / part.name for part in parts], glob=False, hive_partitioning=False)
         column = DATE_COLUMN[table]
         if column is not None and any(len(part.days) > 1 for part in parts):
-            rows = rows.filter(pl.col(column).dt.date() == date.fromisoformat(day))
+            first = datetime.combine(date.fromisoformat(day), time(), UTC)
+            # A range of times, not the date of each: it goes down to the statistics of the row groups.
+            rows = rows.filter(pl.col(column).is_between(first, first + timedelta(days=1), closed="left"))
         try:
             rows.sink_parquet(target, compression="zstd", compression_level=COMPRESSION_LEVEL, statistics=True)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UnavailableError(f"{target}: cannot be written: {error}") from error
 
-    def _made(self, table: str, day: date, commit_id: int, name: str, rows: int) -> PublishedFile:
+    def _made(self, table: str, day: date, name: str, rows: int) -> PublishedFile:
         sync(self._staging / name)
-        return PublishedFile(name, dated_path(table, day, self._name(commit_id)), rows, sha256_of(self._staging / name))
+        stem, _, rest = name.partition(f"-{table}")
+        stem += "-rolled" if rest.endswith(_ROLLED) else ""
+        return PublishedFile(name, dated_path(table, day, stem), rows, sha256_of(self._staging / name))
 
     def publish(self, files: Iterable[PublishedFile]) -> None:
         """Rename the files of a durable commit into place; those that are there already are left."""
