@@ -82,7 +82,8 @@ def compact(out: Path, to: Path) -> None:
 @click.option("--out", required=True, type=_PATH, help="New or empty folder for the tables.")
 @click.option("--to", "to", help="Leave out events at or after this time (RFC 3339, or a date: its start in UTC).")
 @click.option("--memory", help="What the replay may use, such as 4GiB; default: half of the machine's memory.")
-def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | None) -> None:
+@click.option("--state", type=_PATH, help="Also write the live state, from which run goes on: PIPELINE's own folder.")
+def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | None, state: Path | None) -> None:
     """Recompute everything from a log, as one batch, with digests of the money tables.
 
     Prints the manifest's digests: equal digests mean equal figures, to the last unit. A log larger than
@@ -97,7 +98,7 @@ def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | N
     memory_bytes = None if memory is None else parse_size("--memory", memory)
     with _progress("reading") as progress:
         manifest = replay_log(
-            settings, log, out, to_us=to_us, memory_bytes=memory_bytes, notify=_say, progress=progress
+            settings, log, out, to_us=to_us, memory_bytes=memory_bytes, state=state, notify=_say, progress=progress
         )
     click.echo(json.dumps(manifest["tables"], indent=2))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -15,13 +16,19 @@ from typing import Any
 
 import polars as pl
 
+from attribution.engine import CompiledPolicy
+from attribution.toml_tables import Bare
+from schemas.errors import setting_error
+from streams.counts import Counts
 from streams.decode import Limits
 from streams.event_log import EventLog, Spill, parts_needed, usable_memory
+from streams.live.backfill import Backfill
 from streams.log_reader import Progress, log_files, read_log, records_at
 from streams.manifest import manifest
 from streams.publish import RawRecords, load_policy, publish
-from streams.settings import Settings
-from streams.staging import staged
+from streams.rule_files import read_text
+from streams.settings import FilesInput, Settings
+from streams.staging import refuse_occupied, staged
 
 
 def replay(
@@ -31,6 +38,7 @@ def replay(
     *,
     to_us: int | None = None,
     memory_bytes: int | None = None,
+    state: Path | None = None,
     notify: Callable[[str], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -38,14 +46,47 @@ def replay(
 
     to_us: as if the log had ended there: events at or after this time are left out. memory_bytes: what the
     replay may use (half of the machine's by default); a larger log is worked on in parts, on disk below
-    ``out``. notify: takes warnings.
+    ``out``. state: also write the live state there, so that ``run`` goes on from the log's end; ``attributed``
+    has then settled inferences only. notify: takes warnings.
 
     Raises ConfigurationError (exit 2) for rules, rates or an ``out`` that is not empty, UnavailableError (exit
     3) for a log that cannot be read or a folder that cannot be written; then nothing is published.
     """
     compiled = load_policy(settings)  # before the work: a mistake in a rule shows at once
+    if state is not None:
+        _refuse_other_folders(settings, log, out, state, to_us)
     files = log_files(settings, log)
     limits = limits_of(settings)
+    with ExitStack() as stack:
+        backfill = None
+        if state is not None:
+            refuse_occupied(out)
+            rates = None if settings.fx is None else read_text(settings.fx)
+            backfill = stack.enter_context(closing(Backfill(settings, compiled, rates, state)))
+        content, counts, watermark_us = _published(
+            settings, compiled, log, files, limits, out, to_us, memory_bytes, notify, progress, open_too=state is None
+        )
+        if backfill is not None:
+            backfill.take_in(log, limits, watermark_us)
+            backfill.commit(out, counts)
+        return content
+
+
+def _published(
+    settings: Settings,
+    compiled: CompiledPolicy,
+    log: Path,
+    files: dict[str, list[Path]],
+    limits: Limits,
+    out: Path,
+    to_us: int | None,
+    memory_bytes: int | None,
+    notify: Callable[[str], None],
+    progress: Progress | None,
+    *,
+    open_too: bool,
+) -> tuple[dict[str, Any], dict[tuple[str, int], Counts], int | None]:
+    """Publish the tables; gives the manifest, what became of the records, and the watermark."""
     with staged(out) as stage:
         memory = memory_bytes or usable_memory()
         parts = parts_needed(chain.from_iterable(files.values()), memory)
@@ -56,17 +97,30 @@ def replay(
             head = manifest(settings, engine="replay", commit_id=0, watermark_us=events.newest_event_time_us)
             return head | {"inputs": [asdict(file) for file in events.files], "tables": tables}
 
-        return publish(
+        content = publish(
             settings,
             compiled,
             events,
             stage,
             raw_records=raw_records_of(settings, log, limits),
             commit_id=0,
-            open_too=True,
+            open_too=open_too,
             describe=describe,
             notify=notify,
         )
+    return content, dict(events.counts), events.newest_event_time_us
+
+
+def _refuse_other_folders(settings: Settings, log: Path, out: Path, state: Path, to_us: int | None) -> None:
+    """``run`` goes on in the pipeline's own folders, after the last record of its own log."""
+    own = {"--out": (out, settings.output.path), "--state": (state, settings.state_path())}
+    if isinstance(settings.input, FilesInput):
+        own["--log"] = (log, settings.input.path)
+    for option, (given, expected) in own.items():
+        if given.resolve() != expected.resolve():
+            raise setting_error(f"{option} (with --state)", expected=f"the pipeline's own, {expected}", got=str(given))
+    if to_us is not None:
+        raise setting_error("--to (with --state)", expected="the whole log", got=Bare("a part of it"))
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -15,10 +15,12 @@ from typing import Any
 from schemas.errors import ConfigurationError
 from streams.live.batches import Batch, FileBatches
 from streams.live.engine import Engine
+from streams.live.file_reader import InputFile
 from streams.live.http import Health, Metrics, serve
 from streams.live.journal import Journal, silent
 from streams.live.reporting import Reporter
 from streams.live.sizes import predicted_bytes, sizes_of
+from streams.live.state_folder import finished_files
 from streams.manifest import manifest
 from streams.publish import load_policy
 from streams.replay import limits_of
@@ -104,7 +106,9 @@ def _served(settings: Settings, metrics: Metrics, health: Health) -> Iterator[No
 def _batches(settings: Settings, source: FilesInput, engine: Engine) -> FileBatches:
     """The reader, at the positions of the newest commit."""
     batches = FileBatches(source, lambda: limits_of(settings), settings.time.idle_after_us / 1e6)
-    finished = engine.finished_files()
+    finished: dict[str, list[InputFile]] = {topic.name: [] for topic in source.topics}
+    for name, file in finished_files(engine.state):
+        finished[name].append(file)
     known = {} if engine.newest is None else {p.topic: p for p in engine.newest.partitions}
     for topic in source.topics:
         if topic.name in known:

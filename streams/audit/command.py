@@ -24,8 +24,8 @@ from streams.audit.recorded import Recorded, read_recorded
 from streams.audit.report import Audit
 from streams.decode import Block, Limits, decode
 from streams.event_log import EventLog, Spill, parts_needed, usable_memory
-from streams.live.commit import Commit
 from streams.live.rates import policy_with
+from streams.live.state_folder import kept_rates
 from streams.log_reader import read_log
 from streams.publish import load_policy, publish
 from streams.published import scan_table
@@ -47,7 +47,7 @@ def audit(settings: Settings, log: Path, against: Path, *, notify: Callable[[str
         recorded = read_recorded(state)
         files = published_problems(against, recorded.published())
         inputs = input_problems(log, recorded.inputs)
-        compiled = policy_with(compiled, _kept_rates(state, recorded.newest), str(against / "fx.csv"))
+        compiled = policy_with(compiled, kept_rates(state, recorded.newest), str(against / "fx.csv"))
         with TemporaryDirectory(prefix="attribution-audit-") as folder:
             replayed = Path(folder)
             _replay(settings, compiled, recorded, log, replayed, notify)
@@ -56,15 +56,6 @@ def audit(settings: Settings, log: Path, against: Path, *, notify: Callable[[str
             return replace(found, files=files, inputs=inputs)
         notify("the engine has published meanwhile; looking again")
     raise UnavailableError(f"{state}: rolls faster than it can be audited. Hint: a longer output.roll_interval")
-
-
-def _kept_rates(state: Path, commit: Commit) -> str | None:
-    if commit.rates is None:
-        return None
-    try:
-        return (state / commit.rates).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UnavailableError(f"{state / commit.rates}: cannot be read: {error.strerror or error}") from error
 
 
 def _replay(

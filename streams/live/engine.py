@@ -30,8 +30,7 @@ from streams.decode import Limits
 from streams.live.batches import Batch, Read
 from streams.live.commit import Commit, Held, Part, Partition, Rolled, decode_commit, tables_digest
 from streams.live.commit_log import CommitLog
-from streams.live.families import FAMILIES, FILES, FOREVER_US, INFERENCE_PROFILES, OF_INFERENCES, OUTCOME_PROFILES
-from streams.live.file_reader import InputFile
+from streams.live.families import FAMILIES, OF_INFERENCES
 from streams.live.held import held_by, refuse_changes
 from streams.live.history import fold
 from streams.live.merging import Merger
@@ -40,8 +39,8 @@ from streams.live.output_folder import OutputFolder
 from streams.live.policy_copies import publish_policy
 from streams.live.rates import Rates, policy_with, rates_name
 from streams.live.rows import commit_rows, count_up, table_rows, with_raw
-from streams.live.segments import SegmentFile, sync
-from streams.live.state import Facts, State
+from streams.live.segments import SegmentFile
+from streams.live.state_folder import StateFolder, kept_rates, lasting_facts
 from streams.live.step import Stepped, step
 from streams.live.steps import reached
 from streams.settings import Settings
@@ -89,24 +88,25 @@ class Engine:
         self._clocks = clocks or Clocks()
         self._on_commit = on_commit
         self._on_rates_refused = on_rates_refused
-        self._folder = settings.state_path()
+        folder = settings.state_path()
         self._rates = Rates(settings.fx, compiled)
         self.retention = Retention(
             compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us
         )
         self._held: Held = held_by(settings, compiled.policy.rules)
-        self._log = CommitLog(self._folder)
+        self._log = CommitLog(folder)
         try:
             self._output = OutputFolder(settings.output.path, self._log.writer)
+            self._folder = StateFolder(folder, self._log.writer)
             newest = self._log.newest()
-            self.newest = None if newest is None else decode_commit(newest[1], self._folder)
+            self.newest = None if newest is None else decode_commit(newest[1], folder)
             self._policy_before = self._recovered(compiled)
-            self.state = self._opened_state()
+            self.state = self._folder.open(self.newest)
         except BaseException:
             self._log.close()
             raise
         buckets = {name: self.retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
-        self._merger = Merger(self._folder / "segments", self._log.writer, buckets)
+        self._merger = Merger(self._folder.segments, self._log.writer, buckets)
         self._last_roll = self._began = self._clocks.monotonic()
         self._steps_us: dict[tuple[str, int], int] = {}
 
@@ -115,11 +115,10 @@ class Engine:
     def _recovered(self, compiled: CompiledPolicy) -> CompiledPolicy:
         """Bring the folders to what the newest commit says; returns the policy it was made under."""
         commit = self.newest
-        (self._folder / "segments").mkdir(exist_ok=True)
         if commit is None:
             self._output.refuse_occupied()
             self._output.recover([], [])
-            self._clean()
+            self._folder.clean(commit)
             return self._rates.policy
         refuse_changes(commit.held, self._settings, compiled.policy.rules, commit.newest_inference_us)
         if commit.tables != tables_digest():
@@ -128,49 +127,14 @@ class Engine:
                 "Hint: attribution compact --to writes a copy; replay --state begins new tables"
             )
         self._output.recover(commit.published, commit.parts)
-        self._clean()
+        self._folder.clean(commit)
         if commit.rolled.commit_id == commit.number:
             self._publish_policy(commit)
-        fold(self._folder, self._log, commit.number)
-        text = self._kept_rates(commit.rates)
+        fold(self._folder.path, self._log, commit.number)
+        text = kept_rates(self._folder.path, commit)
         if text == self._rates.text:
             return self._rates.policy
-        return policy_with(compiled, text, f"{self._folder / str(commit.rates)}")
-
-    def _kept_rates(self, name: str | None) -> str | None:
-        if name is None:
-            return None
-        try:
-            return (self._folder / name).read_text(encoding="utf-8")
-        except OSError as error:
-            raise UnavailableError(f"{self._folder / name}: state cannot be read: {error.strerror or error}") from error
-
-    def _clean(self) -> None:
-        """Delete segments and rates that the newest commit does not list."""
-        commit = self.newest
-        listed = {file.name for files in commit.segments.values() for file in files} if commit else set()
-        for path in sorted((self._folder / "segments").iterdir()):
-            if path.name not in listed:
-                path.unlink()
-                reached("recovery.delete")
-        for path in self._folder.glob("rates-*.csv"):
-            if commit is None or path.name != commit.rates:
-                path.unlink()
-
-    def _opened_state(self) -> State:
-        commit, folder = self.newest, self._folder / "segments"
-        if commit is None:
-            return State(folder, {})
-        return State(folder, commit.segments, watermark_us=commit.watermark_us, next_number=commit.next_number)
-
-    def finished_files(self) -> dict[str, list[InputFile]]:
-        """The event files read to their ends, by topic."""
-        columns = ["topic", "name", "bytes", "modified_ns", "sha256", "records"]
-        rows = self.state.expiring(FILES, None, columns)
-        files: dict[str, list[InputFile]] = {topic.name: [] for topic in self._settings.input.topics}
-        for topic, *values in rows.iter_rows():
-            files[topic].append(InputFile(*values))
-        return files
+        return policy_with(compiled, text, f"{self._folder.path / str(commit.rates)}")
 
     # --- a commit ---
 
@@ -284,8 +248,9 @@ class Engine:
         *,
         roll: bool,
     ) -> None:
-        self._write_facts(number, stepped.facts | self._lasting_facts(batch))
-        rates = self._write_rates()
+        facts = stepped.facts | lasting_facts(self.state, batch.finished)
+        self._folder.write_facts(number, self.state, facts)
+        rates = self._folder.write_rates(self._rates.text)
         parts = [*(() if self.newest is None else self.newest.parts)]
         parts += self._output.stage(number, rows, committed_at.date())
         published = []
@@ -328,11 +293,10 @@ class Engine:
             self._publish_policy(commit)
             self._output.forget(parts)
             self._last_roll = self._clocks.monotonic()
-        for file in expired:
-            (self._folder / "segments" / file.name).unlink(missing_ok=True)
-        if before is not None and before.rates not in (None, commit.rates):
-            (self._folder / str(before.rates)).unlink(missing_ok=True)
-        fold(self._folder, self._log, commit.number)
+        self._folder.forget(expired)
+        if before is not None and before.rates != commit.rates:
+            self._folder.forget_rates(before.rates)
+        fold(self._folder.path, self._log, commit.number)
         self._merger.start(commit.segments, commit.number, commit.watermark_us)
         seconds = self._clocks.monotonic() - self._began
         self._on_commit(Committed(commit, rows, self._steps_us, seconds))
@@ -341,41 +305,6 @@ class Engine:
     def _is_roll_due(self, parts: list[Part]) -> bool:
         waited = self._clocks.monotonic() - self._last_roll
         return waited * 1e6 >= self._settings.output.roll_interval_us or sum(p.rows for p in parts) >= _ROLL_ROWS
-
-    def _write_facts(self, number: int, facts: Facts) -> None:
-        folder = self._folder / "segments"
-        for name, rows in facts.items():
-            file = self.state.families[name].add(f"{number:012d}-{self._log.writer:06d}-{name}.arrow", rows)
-            if file is not None:
-                sync(folder / file.name)
-        sync(folder)
-        reached("commit.segments")
-
-    def _lasting_facts(self, batch: Batch) -> Facts:
-        """What is never forgotten: finished files, and profiles that are new."""
-        forever = pl.lit(FOREVER_US, dtype=pl.Int64).alias("expiry_us")
-        files = pl.DataFrame(
-            [{"topic": topic, **msgspec.structs.asdict(file)} for topic, file in batch.finished],
-            schema={name: dtype for name, dtype in FILES.columns.items() if name != "expiry_us"},
-        )
-        return {
-            FILES.name: files.with_columns(forever),
-            INFERENCE_PROFILES.name: self.state.inference_profiles.take_new().with_columns(forever),
-            OUTCOME_PROFILES.name: self.state.outcome_profiles.take_new().with_columns(forever),
-        }
-
-    def _write_rates(self) -> str | None:
-        name = rates_name(self._rates.text)
-        if name is not None and (self.newest is None or self.newest.rates != name):
-            assert self._rates.text is not None
-            path = self._folder / name
-            try:
-                path.write_text(self._rates.text, encoding="utf-8", newline="")
-            except OSError as error:
-                raise UnavailableError(f"{path}: cannot be written: {error.strerror or error}") from error
-            sync(path)
-            sync(self._folder)
-        return name
 
     def _forget(self, watermark_us: int) -> list[SegmentFile]:
         return [file for family in self.state.families.values() for file in family.forget(watermark_us)]

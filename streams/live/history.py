@@ -74,7 +74,7 @@ def fold(state: Path, log: CommitLog, newest: int) -> None:
 
 def past_commits(state: Path) -> Iterator[PastCommit]:
     """Every commit that was folded, once, in order; raises UnavailableError for a damaged file."""
-    seen = 0
+    seen = -1
     for path in sorted((state / _FOLDER).glob("*.jsonl")):
         try:
             lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is half a line
