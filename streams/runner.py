@@ -137,8 +137,9 @@ def _consume(
             is_last = is_end or stopped.is_set()
             if not is_last:
                 ahead = reader.submit(next_batch)
-            engine.commit(batch, limits_of(settings), resolve_all=is_end, roll=is_last)
+            engine.commit(batch, limits_of(settings), resolve_all=is_end, roll=is_last, behind=not is_last)
             if is_last:
+                engine.flush()
                 return
 
 

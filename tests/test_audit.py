@@ -61,7 +61,7 @@ def test_a_healthy_run_is_identical_and_everything_sums(healthy: Path) -> None:
 
 
 def test_rows_that_wait_for_a_roll_count_as_published(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.live.engine.Engine._is_roll_due", lambda *_: False)
+    monkeypatch.setattr("streams.live.committer.Committer.is_roll_due", lambda *_: False)
     (healthy / "log" / "inferences" / "900.jsonl").write_text(
         '{"inference_id":"new","event_time":"2199-01-01T00:00:00Z","use_case":"u","model":"m"}\n'
     )

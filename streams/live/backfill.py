@@ -91,7 +91,8 @@ class Backfill:
             kind: events.get(kind, pl.DataFrame(schema={**canonical_columns(kind), **SOURCE_COLUMNS})) for kind in Kind
         }
         facts = step(frames, moment, self._state, self._retention).facts
-        self._folder.write_facts(0, self._state, facts | lasting_facts(self._state, finished), part=self._segments)
+        facts |= lasting_facts(self._state, finished)
+        self._folder.force(self._folder.write_facts(0, self._state, facts, part=self._segments))
         self._segments += 1
 
     def commit(self, out: Path, counts: dict[tuple[str, int], Counts]) -> None:

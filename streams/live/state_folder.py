@@ -48,15 +48,22 @@ class StateFolder:
             return State(self.segments, {})
         return State(self.segments, commit.segments, watermark_us=commit.watermark_us, next_number=commit.next_number)
 
-    def write_facts(self, number: int, state: State, facts: Facts, *, part: int = 0) -> None:
-        """Add facts as segments of a commit, forced to disk; they are found from now on.
+    def write_facts(self, number: int, state: State, facts: Facts, *, part: int = 0) -> list[SegmentFile]:
+        """Add facts as segments of a commit; they are found from now on, and not yet forced to disk.
 
         part: where a commit has facts added several times.
         """
+        files = []
         for name, rows in facts.items():
             file = state.families[name].add(f"{number:012d}-{self._writer:06d}-{part:04d}-{name}.arrow", rows)
             if file is not None:
-                sync(self.segments / file.name)
+                files.append(file)
+        return files
+
+    def force(self, files: Iterable[SegmentFile]) -> None:
+        """Force segments to disk."""
+        for file in files:
+            sync(self.segments / file.name)
         sync(self.segments)
         reached("commit.segments")
 
