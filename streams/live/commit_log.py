@@ -38,7 +38,9 @@ class CommitLog:
         """Raises UnavailableError where another process holds the state or the folder cannot be written."""
         self._state = state
         try:
-            state.mkdir(parents=True, exist_ok=True)
+            if not state.is_dir():
+                state.mkdir(parents=True, exist_ok=True)
+                sync(state.parent)
             self._lock: IO[bytes] = (state / "lock").open("ab")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,6 +104,8 @@ class CommitLog:
             for left in (final, aside) if linked else (aside,):
                 with contextlib.suppress(OSError):
                     left.unlink()
+            with contextlib.suppress(UnavailableError):
+                sync(self._folder)
             if isinstance(error, FileExistsError) or not self._folder.is_dir():
                 raise self._fenced() from error
             if isinstance(error, UnavailableError):
@@ -141,14 +145,10 @@ def commits_folder(state: Path) -> Path | None:
 
 def read_newest(state: Path) -> tuple[int, bytes] | None:
     """The newest commit, for readers beside a running process; None where there is none."""
-    folder = commits_folder(state)
-    if folder is None:
-        return None
-    try:
-        return _newest(folder)
-    except FileNotFoundError:  # a start has just renamed the folder
-        folder = commits_folder(state)
-        return None if folder is None else _newest(folder)
+    while (folder := commits_folder(state)) is not None:
+        with contextlib.suppress(FileNotFoundError):  # a start has just renamed the folder
+            return _newest(folder)
+    return None
 
 
 def _commits(folder: Path) -> list[tuple[int, Path]]:
