@@ -8,6 +8,8 @@ ratio holds on a noisy machine where seconds do not. What is compared:
 2. the same replay from JSON Lines of 360 bytes, and of a narrow log with lines of 105 bytes;
 3. JSON Lines of which one in a thousand is malformed, beside the same lines without;
 4. ``attribution --help``.
+
+``python -m benchmarks live`` measures the live engine: see ``live``.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 
 import polars as pl
 
+from benchmarks import live
 from benchmarks.events import conversions, inferences, write_json_lines, write_parquet, write_pipeline
 
 _ATTRIBUTION = [sys.executable, "-m", "streams.cli"]
@@ -123,16 +126,24 @@ def start_up(rounds: int) -> None:
     say("attribution --help", median([timed([*_ATTRIBUTION, "--help"]) for _ in range(max(rounds, 5))]))
 
 
+def machine(*libraries: str) -> None:
+    """Say where and with what the figures were measured."""
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
+    )
+    print(", ".join(f"{name} {version(name)}" for name in libraries), flush=True)
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["live"]:
+        machine("polars", "pyarrow", "numpy", "lmdb", "rocksdict")
+        live.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="benchmarks", description="The side-by-side runs.")
     parser.add_argument("--rows", type=int, default=5_000_000, help="inferences; a fifth as many conversions")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each command")
     chosen = parser.parse_args()
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("polars", "pyarrow", "duckdb", "numpy"))
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
-    )
-    print(libraries)
+    machine("polars", "pyarrow", "duckdb", "numpy")
     with tempfile.TemporaryDirectory(prefix="attribution-bench-") as name:
         folder = Path(name)
         write_pipeline(folder)

@@ -26,8 +26,9 @@ from streams.publish import load_policy
 from streams.replay import limits_of
 from streams.settings import FilesInput, Settings
 
-#: Records per commit: memory grows with it, and what is fixed per commit is shared by more.
-BATCH_RECORDS = 250_000
+#: A batch takes about so many bytes for each of its records, from their lines to the rows of their tables.
+_BYTES_PER_RECORD = 4_096
+_BATCH_MIN, _BATCH_MAX = 10_000, 500_000
 
 
 def run(
@@ -35,9 +36,11 @@ def run(
     *,
     until_end: bool,
     log: Journal = silent,
-    batch_records: int = BATCH_RECORDS,
+    batch_records: int | None = None,
 ) -> dict[str, Any]:
     """Consume until the end of the log, or until SIGTERM or SIGINT; returns the manifest.
+
+    batch_records: at most so many a commit; by default as many as ``state.memory`` has room for.
 
     Raises ConfigurationError and UnavailableError as ``Engine`` and the readers do; what was committed stays.
     """
@@ -48,6 +51,7 @@ def run(
             "Hint: this release reads Kafka topics only as files; see docs/how_it_works.md"
         )
     seconds = settings.state.commit_interval_us / 1e6
+    records = batch_records or _records_within(settings.state.memory_bytes)
     metrics, health = Metrics(), Health(limit_s=max(60.0, 3 * seconds))
     reporter = Reporter(log, metrics, settings.time.allowed_lateness_us)
     with _stop_signal() as stopped, _served(settings, metrics, health):
@@ -65,7 +69,7 @@ def run(
             health.ready()
             _consume(
                 engine,
-                lambda: batches.next_batch(batch_records, seconds, stopped, wait=not until_end),
+                lambda: batches.next_batch(records, seconds, stopped, wait=not until_end),
                 settings,
                 stopped,
                 health,
@@ -75,6 +79,10 @@ def run(
         assert commit is not None, "the first start always commits"
         log("stop", commit_id=commit.number, reason="end of the log" if until_end else "told to")
         return manifest(settings, engine="live", commit_id=commit.number, watermark_us=commit.watermark_us)
+
+
+def _records_within(memory_bytes: int) -> int:
+    return min(max(memory_bytes // _BYTES_PER_RECORD, _BATCH_MIN), _BATCH_MAX)
 
 
 def _say_start(log: Journal, settings: Settings, engine: Engine) -> None:
@@ -113,7 +121,14 @@ def _batches(settings: Settings, source: FilesInput, engine: Engine) -> FileBatc
     for topic in source.topics:
         if topic.name in known:
             was = known[topic.name]
-            batches.add(topic, finished[topic.name], was.unfinished, was.newest_us, is_idle=was.is_idle)
+            batches.add(
+                topic,
+                finished[topic.name],
+                was.unfinished,
+                was.newest_us,
+                is_idle=was.is_idle,
+                has_records=was.totals.read > 0,
+            )
         else:
             batches.add(topic)
     return batches

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import importlib
+import inspect
 import json
 import pkgutil
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -30,10 +32,16 @@ from schemas.errors import AttributionError, UnavailableError
 from schemas.events import FIELDS, Kind
 from schemas.outputs import TABLES, in_files
 from schemas.reasons import Refusal, Unattributed
+from streams import runner
+from streams.audit import explained
+from streams.audit.command import _REFUSED_LATER
+from streams.audit.files import FileProblem
 from streams.cli import main
 from streams.cost_file import _KEYS as COST_KEYS
 from streams.cost_file import _NOT_READ_YET, _PRICE_LIST_KEYS, load_cost_file
 from streams.fx_file import parse_fx
+from streams.live import http, reporting
+from streams.live.http import Metrics
 from streams.settings import _SECTIONS, load_settings
 from streams.strict_record import Limits, Refused, decode_record
 from tests.pages import (
@@ -243,6 +251,67 @@ def test_every_key_of_the_cost_file_and_every_cost_reason_is_documented() -> Non
     assert [word for word in refused if word.startswith("[[")] == [f"[[{key}]]" for key in _NOT_READ_YET]
 
 
+def test_every_metric_is_documented_with_its_labels() -> None:
+    text = section("docs/running.md", "Health and metrics")
+    shown = {words(row[0])[0]: tuple(words(row[1])) for row in rows(text) if row[0].startswith("`attribution_")}
+    metrics = [metric for metric in vars(Metrics()).values() if isinstance(metric, MetricWrapperBase)]
+    served = {line.split()[2] for line in Metrics().text().decode().splitlines() if line.startswith("# TYPE attr")}
+    assert served == set(shown)
+    assert len(metrics) == len(served)
+    assert {metric._name: metric._labelnames for metric in metrics} == {
+        name.removesuffix("_total"): labels for name, labels in shown.items()
+    }
+
+
+def test_every_path_that_is_served_is_documented() -> None:
+    served = set(re.findall(r'path == "(/[a-z]+)"', inspect.getsource(http)))
+    paths = {word for word in first_words(section("docs/running.md", "Health and metrics")) if word[0] == "/"}
+    assert paths == served
+    assert len(served) == 3
+
+
+def test_every_event_of_the_journal_is_documented_with_its_fields(demo: Demo, tmp_path: Path) -> None:
+    shown = {words(row[0])[0]: row[1:] for row in rows(section("docs/running.md", "The journal"))}
+    logged = r'(?:\blog|self\._journal)\(\s*"(\w+)"'
+    assert set(shown) == {name for m in (runner, reporting) for name in re.findall(logged, inspect.getsource(m))}
+
+    shutil.copytree(demo.folder, tmp_path, dirs_exist_ok=True)
+    for folder in ("out", "state"):
+        shutil.rmtree(tmp_path / "demo" / folder)
+    seen: dict[str, tuple[str, set[str]]] = {}
+
+    def journal(event: str, *, level: str = "info", **fields: object) -> None:
+        seen[event] = level, set(fields)
+
+    runner.run(load_settings(tmp_path / "configs" / "demo.toml"), until_end=True, log=journal)
+    reporting.Reporter(journal, Metrics(), 0).rates_refused("")
+    assert set(seen) == set(shown)
+    for event, (level, fields) in seen.items():
+        assert words(shown[event][0]) == [level], event
+        assert fields <= set(words(shown[event][1])), event
+
+
+def test_every_reason_of_an_explained_difference_is_documented_in_the_order_in_which_it_is_looked_for() -> None:
+    source = inspect.getsource(explained)
+    of_records = [Refusal[name] for name in re.findall(r"Refusal\.(\w+)\.value: \d", source)]
+    further = re.findall(r'lit\("(\w+)"\)\.alias\("why"\)', source)
+    assert set(of_records) == set(_REFUSED_LATER)
+    assert first_words(section("docs/audit.md", "Explained differences")) == [*of_records, *further]
+
+
+def test_every_field_of_an_audit_is_documented(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo.folder)
+    command = "audit configs/demo.toml --log demo/events --against demo/out --format json"
+    found = json.loads(CliRunner().invoke(main, command.split()).stdout)
+    text = section("docs/audit.md", "As JSON")
+    assert first_words(text) == list(found)
+    holds = {words(row[0])[0]: set(words(row[1])) for row in rows(text)}
+    for key in ("waiting", "late", "conservation"):
+        assert set(found[key]) <= holds[key], key
+    assert set(found["counts"][0]) == holds["counts"]
+    assert set(FileProblem.__dataclass_fields__) == holds["files"] == holds["input_files"]
+
+
 def test_the_glossary_has_each_word_once_in_order() -> None:
     terms = re.findall(r"^- \*\*(.+?)\*\*:", PAGES["docs/glossary.md"].read_text(), re.MULTILINE)
     assert terms == sorted(set(terms))
@@ -290,7 +359,7 @@ def test_every_example_in_a_docstring_gives_what_it_shows() -> None:
         ("```console\n$ attribution --version\nattribution, version 0.0.0\n```\n", "--- shown"),
         ("```console\n$ attribution rules check nothing_there\n…\n```\n", "exit code 2"),
         ("```console\n$ attribution rules check nothing_there\n…\n$ echo $?\n3\n```\n", "--- got\n2"),
-        ("```console\n$ attribution audit x\n```\n", "no such command audit"),
+        ("```console\n$ attribution improve x\n```\n", "no such command improve"),
         ("```console\n$ attribution run x --for-ever\n```\n", "no such option --for-ever"),
         ("```console\n$ make coffee\n```\n", "make coffee: no such target"),
         ("```console\n$ rm x\n```\n", "neither attribution nor make"),

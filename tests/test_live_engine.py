@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from streams.runner import run
+from streams.settings import load_settings
+from tests.case_files import write_case
+from tests.cases import in_time_order, random_case
 from tests.live_cases import PARTITIONS, LiveLog, random_log
 from tests.live_reference import LiveModel
-from tests.live_runs import LivePipeline, differences, drive
+from tests.live_runs import LivePipeline, differences, drive, net
+from tests.reference import attribute
 
 
 def check(log: LiveLog, folder: Path, *, restart: bool) -> None:
@@ -32,3 +37,14 @@ def test_every_commit_publishes_what_the_model_says(seed: int, tmp_path: Path) -
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_late_events_and_idle_topics_are_judged_as_the_model_judges_them(seed: int, tmp_path: Path) -> None:
     check(random_log(seed, late=0.15, idle=0.3), tmp_path, restart=seed % 2 == 0)
+
+
+@pytest.mark.parametrize("seed", [4, 5, 11, 14])
+def test_topics_that_have_not_been_read_yet_hold_the_watermark(seed: int, tmp_path: Path) -> None:
+    """Batches so small that the first ones hold records of one topic only: the others are behind, not idle."""
+    case = in_time_order(random_case(seed, size=14, conflicts=False))
+    run(load_settings(write_case(case, tmp_path)), until_end=True, batch_records=5)
+    expected = attribute(**vars(case))
+    for table in ("credits", "unattributed"):
+        assert net(tmp_path / "out", table) == getattr(expected, table)
+    assert net(tmp_path / "out", "attributed") == [row for row in expected.attributed if row["settled"]]

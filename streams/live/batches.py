@@ -58,9 +58,9 @@ class _Partition:
     reader: FileReader
     newest_us: int | None
     is_idle: bool
+    has_records: bool
     last_read: float
     at_end: bool = False
-    has_records: bool = False
 
 
 @dataclass
@@ -83,11 +83,15 @@ class FileBatches:
         unfinished: InputFile | None = None,
         newest_us: int | None = None,
         *,
-        is_idle: bool = True,
+        is_idle: bool = False,
+        has_records: bool = False,
     ) -> None:
-        """A topic and how far it has been read; raises UnavailableError where a file in use has changed or is gone."""
+        """A topic and how far it has been read; raises UnavailableError where a file in use has changed or is gone.
+
+        is_idle, has_records: as the newest commit has it.
+        """
         reader = FileReader(self.source.path, topic.name, finished, unfinished)
-        self._partitions.append(_Partition(topic, reader, newest_us, is_idle, self.now()))
+        self._partitions.append(_Partition(topic, reader, newest_us, is_idle, has_records, self.now()))
 
     def next_batch(self, max_records: int, seconds: float, stopped: threading.Event, *, wait: bool) -> Batch:
         """At most so many records; fewer where the time is over or, unless it is to wait for more, all is read.
@@ -120,11 +124,11 @@ class FileBatches:
         block = partition.reader.next_block(max_records)
         if block is None:
             partition.at_end = True
-            if not partition.is_idle:
-                partition.is_idle = self.now() - partition.last_read >= self.idle_after
+            is_silent = self.now() - partition.last_read >= self.idle_after
+            partition.is_idle = partition.is_idle or is_silent or not partition.has_records
             return None
         partition.last_read = self.now()
-        partition.is_idle = False
+        partition.is_idle, partition.has_records = False, True
         decoded = decode(block, partition.topic.kind, limits, partition.topic.mapping)
         if decoded.events.height:
             newest = int(decoded.events["event_time"].to_physical().max())  # type: ignore[arg-type]
@@ -132,8 +136,9 @@ class FileBatches:
         return Read(partition.topic, block, decoded)
 
     def _positions(self) -> dict[tuple[str, int], Position]:
+        """Idle is only what this batch has found at its end: of the others it is not known what is there."""
         return {
-            (partition.topic.name, 0): Position(partition.reader.unfinished, partition.is_idle)
+            (partition.topic.name, 0): Position(partition.reader.unfinished, partition.is_idle and partition.at_end)
             for partition in self._partitions
         }
 

@@ -85,16 +85,20 @@ class Merger:
 
 
 def groups(files: Iterable[SegmentFile], bucket_us: int) -> list[list[SegmentFile]]:
-    """What is worth merging: segments of one bucket (or of several) and about one size."""
+    """What is worth merging: segments of one bucket (or of several) and about one size.
+
+    A large one of several buckets is dealt out alone; a large one of one bucket is left as it is.
+    """
     alike: dict[tuple[int | None, int], list[SegmentFile]] = defaultdict(list)
+    found = []
     for file in files:
         first, last = file.min_expiry_us // bucket_us, file.max_expiry_us // bucket_us
-        if file.rows <= _ROWS_MAX // 2 or first != last:
+        if file.rows <= _ROWS_MAX // 2:
             alike[first if first == last else None, file.rows.bit_length() // 2].append(file)
-    found = []
+        elif first != last:
+            found.append([file])
     for group in alike.values():
         if len(group) >= _FAN_IN:
             total = np.cumsum([file.rows for file in group])
-            count = max(int(np.searchsorted(total, _ROWS_MAX, side="right")), 2)
-            found.append(group[:count])
+            found.append(group[: int(np.searchsorted(total, _ROWS_MAX, side="right"))])
     return found
