@@ -10,8 +10,10 @@ reads such files back with four readers).
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -29,6 +31,8 @@ _DAY_US = 86_400_000_000
 EPOCH_DAY = date(1970, 1, 1)
 #: Level 1 writes a fifth faster than level 3, for files a twentieth larger.
 COMPRESSION_LEVEL = 1
+#: A disk with less free space than this is the reason why a file could not be written.
+_FULL_BELOW = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,17 @@ def write_file(table: str, frame: pl.DataFrame, target: Path) -> None:
             statistics=True,
             metadata={"ARROW:schema": _plain_arrow_schema(table)},
         )
-    except (OSError, pl.exceptions.ComputeError) as error:
-        raise UnavailableError(f"{target}: cannot be written: {error}") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise unwritten(target, error) from error
+
+
+def unwritten(target: Path, error: Exception) -> UnavailableError:
+    """The one message about a file that could not be written; what polars says of a full disk tells nobody."""
+    why = getattr(error, "strerror", None) or str(error)
+    with suppress(OSError):
+        if shutil.disk_usage(target.parent).free < _FULL_BELOW:
+            why = "no space left on the device"
+    return UnavailableError(f"{target}: cannot be written: {why}")
 
 
 @cache

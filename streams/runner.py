@@ -62,8 +62,7 @@ def run(
             on_rates_refused=reporter.rates_refused,
         )
         with closing(engine):
-            reporter.engine = engine
-            reporter.measure_state()
+            reporter.started(engine)
             batches = _batches(settings, source, engine)
             _say_start(log, settings, engine)
             health.ready()
@@ -77,7 +76,7 @@ def run(
             )
         commit = engine.newest
         assert commit is not None, "the first start always commits"
-        log("stop", commit_id=commit.number, reason="end of the log" if until_end else "told to")
+        log("stop", commit_id=commit.number, reason="told to" if stopped.is_set() else "end of the log")
         return manifest(settings, engine="live", commit_id=commit.number, watermark_us=commit.watermark_us)
 
 

@@ -252,6 +252,9 @@ def _attributed_differences(
             ),
         ]
     )
+    # Of an id used again one inference may have settled and the other not: their credits cannot be told apart by id.
+    half = inferences.filter(inferences["inference_id"].is_duplicated() & ~is_settled).select("inference_id")
+    both = both.join(half, on="inference_id", how="anti")
     net = both.group_by("inference_id").agg(pl.col("sign", *FIGURES).sum())
     return net.filter(pl.any_horizontal(pl.col(name) != 0 for name in ("sign", *FIGURES))).sort("inference_id")
 
@@ -260,9 +263,10 @@ def _missing_events(tables: Tables, refused: pl.DataFrame) -> pl.DataFrame:
     """Events that only one side accepted as they are, though nothing was refused under their id: kind, id, where."""
     keys = ["kind", "id", "digest"]
     published, replayed = tables.contents()
+    known = pl.concat([refused.select(keys[:2]), tables.used_again()])
     sides = []
     for one, other, where in ((replayed, published, "replay only"), (published, replayed, "published only")):
-        lost = one.join(other, on=keys, how="anti").join(refused, on=keys[:2], how="anti")
+        lost = one.join(other, on=keys, how="anti").join(known, on=keys[:2], how="anti")
         sides.append(lost.select("kind", "id", pl.lit(where).alias("where")))
     return pl.concat(sides).sort("kind", "id", "where")
 

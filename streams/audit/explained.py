@@ -36,6 +36,12 @@ class Tables:
             _contents(self.replayed_inferences, self.replayed_outcomes),
         )
 
+    def used_again(self) -> pl.DataFrame:
+        """kind and id of events accepted more than once: the id came again after its retention."""
+        published, _ = self.contents()
+        ids = published.select("kind", "id")
+        return ids.filter(ids.is_duplicated()).unique()
+
     def changed(self) -> pl.DataFrame:
         """kind and id of events that the replay accepts and that were not published as it has them."""
         published, replayed = self.contents()
@@ -119,14 +125,7 @@ def _contents(inferences: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _used_again(asked: pl.DataFrame, tables: Tables) -> pl.DataFrame:
-    again = []
-    for frame, column, kind in (
-        (tables.inferences, "inference_id", pl.lit("inference")),
-        (tables.outcomes, "event_id", _role()),
-    ):
-        named = frame.select(pl.col(column).alias("id"), kind.alias("kind"))
-        again.append(named.filter(named.is_duplicated()).unique())
-    hit = _needs(asked, tables).join(pl.concat(again), on=["kind", "id"], how="inner")
+    hit = _needs(asked, tables).join(tables.used_again(), on=["kind", "id"], how="semi")
     return hit.select("outcome_id", pl.lit("id_used_again").alias("why"))
 
 

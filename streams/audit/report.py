@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -72,7 +73,7 @@ def as_json(audit: Audit) -> str:
         "files": [vars(problem) for problem in audit.files],
         "input_files": [vars(problem) for problem in audit.inputs],
     }
-    return json.dumps(content, indent=2, default=str, ensure_ascii=False)
+    return json.dumps(content, indent=2, default=_shown, ensure_ascii=False)
 
 
 def as_text(audit: Audit) -> str:
@@ -127,9 +128,13 @@ def _different(audit: Audit) -> list[str]:
     return lines
 
 
+def _shown(value: object) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 def _rows(frame: pl.DataFrame) -> list[str]:
     lines = [
-        "  " + " ".join(f"{name}={value}" for name, value in row.items() if value is not None)
+        "  " + " ".join(f"{name}={_shown(value)}" for name, value in row.items() if value is not None)
         for row in frame.head(_SHOWN).to_dicts()
     ]
     if frame.height > _SHOWN:

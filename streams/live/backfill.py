@@ -35,8 +35,8 @@ _BATCH_RECORDS = 250_000
 
 
 def refuse_occupied_state(state: Path) -> None:
-    """Raises ConfigurationError where the folder is there and holds anything."""
-    if state.is_dir() and any(state.iterdir()):
+    """Raises ConfigurationError where the folder holds more than a start leaves that was refused before its commit."""
+    if state.is_dir() and any(path.is_file() and path.name != "lock" for path in state.rglob("*")):
         raise ConfigurationError(f"{state}: expected a new or empty folder for the state, got one that holds files")
 
 

@@ -22,7 +22,7 @@ from streams.counts import Counts
 from streams.decode import Limits
 from streams.live.batches import Batch
 from streams.live.commit import Commit, Held, Rolled, decode_commit, tables_digest
-from streams.live.commit_log import CommitLog
+from streams.live.commit_log import CommitLog, commits_folder
 from streams.live.committer import Clocks, Committed, Committer, Planned
 from streams.live.families import FAMILIES, OF_INFERENCES
 from streams.live.held import held_by, refuse_changes
@@ -31,7 +31,7 @@ from streams.live.intake import Intake, counted, intake
 from streams.live.memory import keep_within
 from streams.live.merging import Merger
 from streams.live.moment import Moment
-from streams.live.output_folder import OutputFolder
+from streams.live.output_folder import OutputFolder, refuse_occupied_output
 from streams.live.policy_copies import publish_policy
 from streams.live.rates import Rates, policy_with, rates_name
 from streams.live.rows import commit_rows, count_up, table_rows, with_raw
@@ -72,6 +72,8 @@ class Engine:
             compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us
         )
         self._held: Held = held_by(settings, compiled.policy.rules)
+        if commits_folder(folder) is None:  # before anything is made
+            refuse_occupied_output(settings.output.path)
         self._log = CommitLog(folder)
         try:
             output = OutputFolder(settings.output.path, self._log.writer)
@@ -95,7 +97,7 @@ class Engine:
         """Bring the folders to what the newest commit says; returns the policy it was made under."""
         commit = self.newest
         if commit is None:
-            output.refuse_occupied()
+            refuse_occupied_output(output.path)
             output.recover([], [])
             self._folder.clean(commit)
             return self._rates.policy
@@ -105,6 +107,7 @@ class Engine:
                 f"{output.path}: its tables have other columns than this version ({__version__}) writes. "
                 "Hint: attribution compact --to writes a copy; replay --state begins new tables"
             )
+        output.refuse_newer(commit.number)
         output.recover(commit.published, commit.parts)
         self._folder.clean(commit)
         text = kept_rates(self._folder.path, commit)

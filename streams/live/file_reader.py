@@ -20,6 +20,9 @@ from streams.digests import sha256_of
 from streams.file_source import read_blocks, topic_files
 from streams.json_lines import Lines
 
+#: Known files are held against what they were at the first look for new ones and at every so many later ones.
+_LOOKS_PER_CHECK = 50
+
 
 class InputFile(msgspec.Struct, frozen=True):
     """A file of a topic and how many of its records have been read; modified_ns: when it was last written."""
@@ -42,6 +45,7 @@ class FileReader:
         self._known = {file.name: file for file in finished}
         self.unfinished = unfinished
         self.finished: list[InputFile] = []
+        self._looks = 0
         self._blocks: Iterator[Block] = iter(())
         self._rest: Block | None = None
         if unfinished is not None:
@@ -81,9 +85,11 @@ class FileReader:
     def _open_next(self) -> bool:
         """Begin the first file in name order that is not known; False where there is none."""
         files = topic_files(self._folder, self._topic)
-        for file in files:
-            if file.name in self._known:
-                self._check(self._known[file.name], must_exist=False)
+        if self._looks % _LOOKS_PER_CHECK == 0:
+            for file in files:
+                if file.name in self._known:
+                    self._check(self._known[file.name], must_exist=False)
+        self._looks += 1
         new = next((file for file in files if file.name not in self._known), None)
         if new is None:
             return False
@@ -104,6 +110,8 @@ class FileReader:
             return
         if status.st_size != known.bytes or sha256_of(file) != known.sha256:
             raise UnavailableError(f"{file}: has changed since it was read. Hint: write a new file instead")
+        if known.name in self._known:  # touched or copied: so that it is not hashed again at every look
+            self._known[known.name] = msgspec.structs.replace(known, modified_ns=status.st_mtime_ns)
 
 
 def cut(block: Block, max_records: int) -> tuple[Block, Block | None]:

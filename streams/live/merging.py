@@ -80,8 +80,11 @@ class Merger:
         return Merged(name, old, new)
 
     def close(self) -> None:
-        """Waits for a merge that is running."""
+        """Waits for a merge that is running; one that no commit has taken up is deleted."""
         self._pool.shutdown(cancel_futures=True)
+        if self._running is not None and not self._running.cancelled() and self._running.exception() is None:
+            for segment in self._running.result().new:
+                (self._folder / segment.file.name).unlink(missing_ok=True)
 
 
 def groups(files: Iterable[SegmentFile], bucket_us: int) -> list[list[SegmentFile]]:

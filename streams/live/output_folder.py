@@ -17,15 +17,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from schemas.errors import ConfigurationError, UnavailableError
+from attribution.toml_tables import Bare
+from schemas.errors import UnavailableError, setting_error
 from schemas.outputs import DATE_COLUMN, TABLES
 from streams.digests import sha256_of
 from streams.live.commit import Part, PublishedFile
 from streams.live.segments import sync
 from streams.live.steps import reached
-from streams.parquet_sink import COMPRESSION_LEVEL, EPOCH_DAY, dated_path, days_of, write_file
+from streams.manifest import NAME as MANIFEST
+from streams.parquet_sink import COMPRESSION_LEVEL, EPOCH_DAY, dated_path, days_of, unwritten, write_file
+from streams.published import read_manifest
 
 STAGING = "_staging"
+_OLDER_STATE = "Hint: the state folder is older than these tables; bring back the one that belongs to them"
 _ROLLED = ".rolled.parquet"
 #: A part of one date with so many rows becomes a published file as it is; smaller ones are merged with others.
 _ROWS_OF_A_FILE = 50_000
@@ -46,14 +50,13 @@ class OutputFolder:
         except OSError as error:
             raise UnavailableError(f"{out}: cannot be written: {error.strerror or error}") from error
 
-    def refuse_occupied(self) -> None:
-        """Raises ConfigurationError where there is more than an earlier first start left behind."""
-        if any(not entry.name.startswith("_") for entry in self.path.iterdir()):
-            hint = "give a new state an output folder of its own, or bring back the state folder of this one"
-            raise ConfigurationError(
-                f"{self.path}: expected a new or empty folder, for the state has no commit, got one that holds files. "
-                f"Hint: {hint}"
-            )
+    def refuse_newer(self, newest: int) -> None:
+        """Raises UnavailableError where the tables were published by a later commit than the state's newest."""
+        if (self.path / MANIFEST).exists():
+            published = read_manifest(self.path).commit_id
+            if published > newest:
+                found = f"published up to commit {published}, but the newest commit is {newest}"
+                raise UnavailableError(f"{self.path}: {found}. {_OLDER_STATE}")
 
     def stage(self, commit_id: int, rows: Mapping[str, pl.DataFrame], commit_day: date) -> list[Part]:
         """Write a commit's rows (the columns of each table) as parts, forced to disk. Tables without rows have none."""
@@ -120,7 +123,7 @@ class OutputFolder:
         try:
             rows.sink_parquet(target, compression="zstd", compression_level=COMPRESSION_LEVEL, statistics=True)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise UnavailableError(f"{target}: cannot be written: {error}") from error
+            raise unwritten(target, error) from error
 
     def _made(self, table: str, day: date, name: str, rows: int) -> PublishedFile:
         sync(self._staging / name)
@@ -135,6 +138,8 @@ class OutputFolder:
             for file in files:
                 staged, target = self._staging / file.staged, self.path / file.path
                 if staged.exists():
+                    if target.exists():
+                        raise UnavailableError(f"{target}: is there already. {_OLDER_STATE}")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     staged.rename(target)
                     reached("roll.rename")
@@ -170,6 +175,14 @@ class OutputFolder:
 
     def _name(self, commit_id: int) -> str:
         return f"{commit_id:012d}-{self._writer:06d}"
+
+
+def refuse_occupied_output(out: Path) -> None:
+    """Raises ConfigurationError where there is more than an earlier first start left behind."""
+    if out.is_dir() and any(not entry.name.startswith("_") for entry in out.iterdir()):
+        hint = "give a new state an output folder of its own, or bring back the state folder of this one"
+        expected = "a new or empty folder, for the state has no commit"
+        raise setting_error(str(out), expected=expected, got=Bare("one that holds files"), hint=hint)
 
 
 def _days(table: str, rows: pl.DataFrame, commit_day: date) -> dict[str, int]:

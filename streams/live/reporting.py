@@ -54,6 +54,17 @@ class Reporter:
         self._measure_rows(made.rows)
         self.measure_state()
 
+    def started(self, engine: Engine) -> None:
+        """What the newest commit says of a process that has made none itself."""
+        self.engine = engine
+        self.measure_state()
+        commit = engine.newest
+        if commit is not None:
+            self._metrics.last_commit.set(commit.committed_at_us / 1e6)
+            self._metrics.waiting_rows.set(sum(part.rows for part in commit.parts))
+            if commit.watermark_us is not None:
+                self._metrics.watermark.set(commit.watermark_us / 1e6)
+
     def measure_state(self) -> None:
         """How large the state is, after a commit or a start."""
         if self.engine is None:
