@@ -27,7 +27,7 @@ from streams.replay import limits_of
 from streams.settings import FilesInput, Settings
 
 #: A batch takes about so many bytes for each of its records, from their lines to the rows of their tables.
-_BYTES_PER_RECORD = 4_096
+_BYTES_PER_RECORD = 6_144
 _BATCH_MIN, _BATCH_MAX = 10_000, 500_000
 
 

@@ -7,10 +7,12 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,25 @@ def test_run_stays_up_takes_in_new_files_and_goes_on_after_it_was_stopped(pipeli
     for table in ("credits", "unattributed"):
         live, replayed = (published_rows(tmp_path / out, table) for out in ("out", "replayed"))
         assert sorted(map(repr, map(plain_row, live))) == sorted(map(repr, map(plain_row, replayed)))
+
+
+def test_a_running_engine_answers_over_http(pipeline: Path) -> None:
+    in_a_hurry(pipeline)
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    pipeline.write_text(pipeline.read_text() + f'[http]\nlisten = "127.0.0.1:{port}"\n')
+    with running(pipeline) as wait_for:
+        wait_for("commit")
+        for path, expected in (
+            ("healthz", b'"status"'),
+            ("readyz", b'"status"'),
+            ("metrics", b"attribution_commits_total"),
+        ):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+                assert answer.status == 200
+                assert expected in answer.read()
+        found = invoke("status", pipeline, "--format", "json", code=0)
+        assert json.loads(found.stdout)["commit_id"] >= 1
 
 
 def plain_row(row: dict[str, Any]) -> dict[str, Any]:
