@@ -169,7 +169,7 @@ def test_what_the_loop_counts_is_what_a_scraper_reads(engine: Engine) -> None:
     found = samples(engine.server)
     assert found["attribution_records_read_total", "3", "conversions"] == 5
     assert found["attribution_records_total", "3", "accepted", "conversions"] == 4
-    assert found["attribution_records_total", "dead_letter", "3", "conversions"] == 1
+    assert found["attribution_records_total", "3", "dead_letter", "conversions"] == 1
     assert found["attribution_dead_letters_total", "not_utf8", "conversions"] == 1
     assert found["attribution_watermark_timestamp_seconds",] == 1_774_137_600.25
     assert found["attribution_partition_idle", "3", "conversions"] == 1

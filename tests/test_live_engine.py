@@ -48,3 +48,17 @@ def test_topics_that_have_not_been_read_yet_hold_the_watermark(seed: int, tmp_pa
     for table in ("credits", "unattributed"):
         assert net(tmp_path / "out", table) == getattr(expected, table)
     assert net(tmp_path / "out", "attributed") == [row for row in expected.attributed if row["settled"]]
+
+
+@pytest.mark.parametrize("seed", [4, 14])
+def test_merges_that_overtake_commits_count_nothing_twice(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With commits of one record and merges of every two segments, merges are begun and taken up all the time."""
+    monkeypatch.setattr("streams.live.merging._FAN_IN", 2)
+    case = in_time_order(random_case(seed, size=14, conflicts=False))
+    run(load_settings(write_case(case, tmp_path)), until_end=True, batch_records=1)
+    expected = attribute(**vars(case))
+    for table in ("credits", "unattributed"):
+        assert net(tmp_path / "out", table) == getattr(expected, table)
+    assert net(tmp_path / "out", "attributed") == [row for row in expected.attributed if row["settled"]]

@@ -92,3 +92,16 @@ def test_what_was_forgotten_while_a_merge_ran_is_not_missed(tmp_path: Path) -> N
     assert [one.name for one in state.forget(120)] == ["0.arrow"]
     assert [one.name for one in state.replace(merged.old, merged.new)] == ["1.arrow", "2.arrow", "3.arrow"]
     assert state.count(120) == 130
+
+
+def test_a_segment_that_expired_and_was_deleted_before_a_merge_read_it_is_left_out(tmp_path: Path) -> None:
+    state = FamilyState(tmp_path, WAITS)
+    for number in range(4):
+        state.add(f"{number}.arrow", rows(100 * number, 50))
+    listed = state.files()
+    (tmp_path / "0.arrow").unlink()
+    merger = Merger(tmp_path, 1, {WAITS.name: 10_000})
+    merger.start({WAITS.name: listed}, 5, watermark_us=None)
+    merged = finished(merger)
+    merger.close()
+    assert sum(segment.file.rows for segment in merged.new) == 150

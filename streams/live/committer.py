@@ -19,7 +19,6 @@ from schemas.outputs import TABLES
 from streams.live.commit import Commit, Part, Rolled
 from streams.live.commit_log import CommitLog
 from streams.live.history import fold
-from streams.live.merging import Merger
 from streams.live.output_folder import OutputFolder
 from streams.live.policy_copies import publish_policy
 from streams.live.segments import SegmentFile
@@ -76,7 +75,6 @@ class Committer:
         log: CommitLog,
         output: OutputFolder,
         folder: StateFolder,
-        merger: Merger,
         newest: Commit | None,
         clocks: Clocks,
         on_commit: Callable[[Committed], None],
@@ -86,7 +84,6 @@ class Committer:
         self._log = log
         self._output = output
         self._folder = folder
-        self._merger = merger
         self._clocks = clocks
         self._on_commit = on_commit
         self._last_roll = clocks.monotonic()
@@ -123,7 +120,6 @@ class Committer:
         if before is not None and before.rates != commit.rates:
             self._folder.forget_rates(before.rates)
         fold(self._folder.path, self._log, commit.number)
-        self._merger.start(commit.segments, commit.number, commit.watermark_us)
         seconds = self._clocks.monotonic() - planned.began
         self._on_commit(Committed(commit, planned.rows, planned.steps_us, seconds))
         reached("commit.clean")

@@ -87,9 +87,7 @@ class Engine:
             raise
         buckets = {name: self.retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
         self._merger = Merger(self._folder.segments, self._log.writer, buckets)
-        self._committer = Committer(
-            settings, self._log, output, self._folder, self._merger, self.newest, self._clocks, on_commit
-        )
+        self._committer = Committer(settings, self._log, output, self._folder, self.newest, self._clocks, on_commit)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._behind: Future[None] | None = None
 
@@ -142,6 +140,8 @@ class Engine:
             return False
         planned = self._planned(batch, taken, stepped, limits, watermark_us, began, must_roll=roll)
         self.newest = planned.commit
+        # From here, where merges are taken up, too: a list that still had merged segments would merge them again.
+        self._merger.start(planned.commit.segments, planned.commit.number, watermark_us)
         self.state.watermark_us = watermark_us
         self._policy_before = policy
         self.flush()

@@ -1,7 +1,7 @@
 """Small segments become few large ones, in the background, so that a look-up asks few.
 
-A merge reads segments of the newest commit only and writes new ones aside; the next commit takes them up in place of
-the old. A crash forgets the merge: its files are in no commit. Rows are dealt out by their expiry into buckets, so
+A merge reads segments of the newest commit and writes new ones aside; a later commit takes them up in place of the
+old. A crash forgets the merge: its files are in no commit. Rows are dealt out by their expiry into buckets, so
 that a segment's rows expire at about the same time and it can be dropped whole.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from streams.live.families import EXPIRY, FAMILIES
+from schemas.errors import UnavailableError
+from streams.live.families import EXPIRY, FAMILIES, Family
 from streams.live.segments import Segment, SegmentFile, sync, write_segment
 
 #: So many segments of one bucket and size class are merged.
@@ -56,7 +57,7 @@ class Merger:
         return merged
 
     def start(self, files: dict[str, list[SegmentFile]], commit: int, watermark_us: int | None) -> None:
-        """Begin the most useful merge of a commit's segments, unless one is running."""
+        """Begin the most useful merge of a commit's segments, unless one is running or not taken up yet."""
         if self._running is not None:
             return
         plans = [(name, group) for name, of in files.items() for group in groups(of, self._bucket_us[name])]
@@ -66,7 +67,7 @@ class Merger:
 
     def _merge(self, name: str, old: list[SegmentFile], commit: int, watermark_us: int | None) -> Merged:
         family, bucket_us = FAMILIES[name], self._bucket_us[name]
-        rows = pl.concat([Segment(self._folder, file, family, with_filters=False).whole() for file in old])
+        rows = pl.concat([self._rows(file, family) for file in old])
         if watermark_us is not None:
             rows = rows.filter(rows[EXPIRY] >= watermark_us)
         buckets = rows[EXPIRY].to_numpy() // bucket_us
@@ -78,6 +79,15 @@ class Merger:
             new.append(Segment(self._folder, file, family, verify=False))
         sync(self._folder)
         return Merged(name, old, new)
+
+    def _rows(self, file: SegmentFile, family: Family) -> pl.DataFrame:
+        """The rows of a segment; none where it has meanwhile expired as a whole and been deleted."""
+        try:
+            return Segment(self._folder, file, family, with_filters=False).whole()
+        except UnavailableError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return pl.DataFrame(schema=family.columns)
+            raise
 
     def close(self) -> None:
         """Waits for a merge that is running; one that no commit has taken up is deleted."""
