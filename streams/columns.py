@@ -102,10 +102,11 @@ def any_of(masks: Iterable[Mask | None], length: int) -> Mask:
     return result
 
 
-def to_canonical(frame: pl.DataFrame, kind: Kind, *, latest_us: int) -> tuple[pl.DataFrame, Mask]:
+def to_canonical(frame: pl.DataFrame, kind: Kind, *, latest_us: int | pl.Series) -> tuple[pl.DataFrame, Mask]:
     """``read_columns(kind)`` → (``canonical_columns(kind)``, doubt).
 
-    Rows in doubt hold anything. latest_us: an event time after it is in doubt (``future_time``).
+    Rows in doubt hold anything. latest_us: an event time after it is in doubt (``future_time``); for all rows, or for
+    each its own.
     """
     columns: dict[str, pl.Series] = {}
     masks: list[Mask | None] = []
@@ -218,7 +219,7 @@ def _outside(column: pl.Series, low: int, high: int) -> Mask | None:
     return (column < low) | (column >= high)
 
 
-def _later_than(times: pl.Series, latest_us: int) -> Mask | None:
+def _later_than(times: pl.Series, latest_us: int | pl.Series) -> Mask | None:
     return times.to_physical() > latest_us
 
 

@@ -9,7 +9,7 @@ strict decoder's, record by record, at the speed of columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from streams.json_block import read_json
 from streams.json_lines import count_records
 from streams.parquet_rows import read_rows
 from streams.strict_record import Limits, Record, Refused, decode_record
+from streams.wire_records import Records, read_wire
 
 __all__ = ["MAPPINGS", "Block", "Decoded", "Limits", "decode", "raw_records"]
 
@@ -32,15 +33,15 @@ _DEAD_LETTERS = {name: dtype for name, dtype in DEAD_LETTERS.items() if name != 
 class Block:
     """Raw records of one partition, in order, with where they were read.
 
-    data: JSON Lines, or rows of a Parquet file. first_offset: the position of the first record; blank lines
-    have none. file: empty for a source without files. counted: how many records there are, where that is known.
+    data: JSON Lines, rows of a Parquet file, or records of a broker. first_offset: the position of the first record;
+    blank lines have none. file: empty for a source without files. counted: how many records there are, if known.
     """
 
     topic: str
     partition: int
     file: str
     first_offset: int
-    data: bytes | pl.DataFrame
+    data: bytes | pl.DataFrame | Records
     counted: int | None = None
 
     @cached_property
@@ -48,7 +49,26 @@ class Block:
         """How many records it holds; counted once, for that takes as long as a seventh of decoding them."""
         if self.counted is not None:
             return self.counted
-        return count_records(self.data) if isinstance(self.data, bytes) else self.data.height
+        return count_records(self.data) if isinstance(self.data, bytes) else len(self.data)
+
+    def offsets_of(self, numbers: Longs) -> Longs:
+        """The positions of records by their number within the block."""
+        return self.data.offsets[numbers] if isinstance(self.data, Records) else numbers + self.first_offset
+
+    def numbers_of(self, offsets: Longs) -> Longs:
+        """The numbers within the block of the records at these positions, −1 for those that are elsewhere."""
+        if isinstance(self.data, Records):
+            there = np.minimum(np.searchsorted(self.data.offsets, offsets), max(len(self.data) - 1, 0))
+            is_here = self.data.offsets[there] == offsets if len(self.data) else np.zeros(len(offsets), dtype=np.bool_)
+            return np.where(is_here, there, -1)
+        numbers = offsets - self.first_offset
+        return np.where((numbers >= 0) & (numbers < self.records), numbers, -1)
+
+    def keys_of(self, numbers: Longs) -> pl.Series:
+        """The keys of records by number; null where the source has none."""
+        if isinstance(self.data, Records):
+            return self.data.keys.gather(numbers)
+        return pl.Series([None], dtype=pl.Binary).new_from_index(0, len(numbers))
 
 
 @dataclass(frozen=True)
@@ -80,43 +100,58 @@ def raw_records(block: Block, kind: Kind, limits: Limits, numbers: Longs) -> lis
 
 def _decode_canonical(block: Block, kind: Kind, limits: Limits) -> Decoded:
     reading = _read(block.data, kind, limits)
-    columns, doubt = to_canonical(reading.frame, kind, latest_us=limits.latest_us)
+    columns, doubt = to_canonical(reading.frame, kind, latest_us=_latest_us(block, reading, limits))
     doubt = doubt | reading.doubt
     sure = ~doubt
     records = np.arange(reading.frame.height) if reading.records is None else reading.records
     if doubt.any():
         columns, records = columns.filter(sure), records[sure.to_numpy()]
     events = _located(columns, records, block)
-    one_by_one = _decode_one_by_one(reading, records, kind, limits)
+    ignored = block.data.tombstones if isinstance(block.data, Records) else np.zeros(0, dtype=np.int64)
+    one_by_one = _decode_one_by_one(block, reading, np.concatenate([records, ignored]), kind, limits)
     accepted = {number: record for number, (record, _) in one_by_one.items() if not isinstance(record, Refused)}
     refused = {number: (record, raw) for number, (record, raw) in one_by_one.items() if isinstance(record, Refused)}
     if accepted:
         more = _frame(list(accepted.values()), canonical_columns(kind))
         events = pl.concat([events, _located(more, np.array(list(accepted)), block)]).sort("source_offset")
-    return Decoded(events, _dead_letters(refused, block), reading.read, ignored=0)
+    return Decoded(events, _dead_letters(refused, block), reading.read, len(ignored))
 
 
 #: The seam between what producers emit and canonical events: bytes → mapping → canonical columns.
 MAPPINGS: dict[str, Callable[[Block, Kind, Limits], Decoded]] = {"canonical": _decode_canonical}
 
 
-def _read(data: bytes | pl.DataFrame, kind: Kind, limits: Limits) -> Reading:
+def _latest_us(block: Block, reading: Reading, limits: Limits) -> int | pl.Series:
+    """The latest event time of each row that is not ``future_time``: a broker's records have times of their own."""
+    if not isinstance(block.data, Records):
+        return limits.latest_us
+    times = block.data.times_us if reading.records is None else block.data.times_us[reading.records]
+    return pl.Series(times + limits.max_future_skew_us)
+
+
+def _read(data: bytes | pl.DataFrame | Records, kind: Kind, limits: Limits) -> Reading:
+    if isinstance(data, Records):
+        return read_wire(data, kind, max_record_bytes=limits.max_record_bytes)
     if isinstance(data, bytes):
         return read_json(data, kind, max_record_bytes=limits.max_record_bytes)
     return read_rows(data, kind, max_record_bytes=limits.max_record_bytes)
 
 
 def _decode_one_by_one(
-    reading: Reading, proven: Longs, kind: Kind, limits: Limits
+    block: Block, reading: Reading, settled: Longs, kind: Kind, limits: Limits
 ) -> dict[int, tuple[Record | Refused, bytes]]:
-    """Every record that is not proven, by number, with its bytes. A loop, for it is the strict decoder's."""
-    if len(proven) == reading.read:
+    """Every record that is not settled yet, by number, with its bytes. A loop, for it is the strict decoder's."""
+    if len(settled) == reading.read:
         return {}
     rest = np.ones(reading.read, dtype=np.bool_)
-    rest[proven] = False
+    rest[settled] = False
     numbers = np.flatnonzero(rest)
     raws = reading.raw(numbers)
-    return {number: (decode_record(raw, kind, limits), raw) for number, raw in zip(numbers.tolist(), raws, strict=True)}
+    found = {}
+    for number, raw in zip(numbers.tolist(), raws, strict=True):
+        own = replace(limits, now_us=int(block.data.times_us[number])) if isinstance(block.data, Records) else limits
+        found[number] = (decode_record(raw, kind, own), raw)
+    return found
 
 
 def _frame(records: list[Record], columns: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -127,11 +162,12 @@ def _frame(records: list[Record], columns: dict[str, pl.DataType]) -> pl.DataFra
 
 def _dead_letters(refused: dict[int, tuple[Refused, bytes]], block: Block) -> pl.DataFrame:
     letters: list[Record] = [{"reason": letter.reason.value, "detail": letter.detail} for letter, _ in refused.values()]
+    numbers = np.array(list(refused), dtype=np.int64)
     columns = _frame(letters, {"reason": WORD, "detail": pl.String()}).with_columns(
-        record_key=pl.lit(None, dtype=pl.Binary),
+        record_key=block.keys_of(numbers),
         record_value=pl.Series([raw for _, raw in refused.values()], dtype=pl.Binary),
     )
-    return _located(columns, np.array(list(refused), dtype=np.int64), block).select(*_DEAD_LETTERS)
+    return _located(columns, numbers, block).select(*_DEAD_LETTERS)
 
 
 def _located(frame: pl.DataFrame, records: Longs, block: Block) -> pl.DataFrame:
@@ -139,7 +175,7 @@ def _located(frame: pl.DataFrame, records: Longs, block: Block) -> pl.DataFrame:
     return frame.with_columns(
         _constant("source_topic", block.topic, len(records)),
         _constant("source_partition", block.partition, len(records)),
-        pl.Series("source_offset", records + block.first_offset, dtype=pl.Int64),
+        pl.Series("source_offset", block.offsets_of(records), dtype=pl.Int64),
         _constant("source_file", block.file, len(records)),
     )
 

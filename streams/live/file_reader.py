@@ -123,6 +123,7 @@ def cut(block: Block, max_records: int) -> tuple[Block, Block | None]:
         head, tail = block.data.head(max_records), block.data.slice(max_records)
         first = replace(block, data=head, counted=max_records)
         return first, replace(block, data=tail, first_offset=block.first_offset + max_records, counted=left)
+    assert isinstance(block.data, bytes), "files hold lines or rows"
     starts, _ = Lines(block.data).bounds
     end = int(starts[max_records])
     first = replace(block, data=block.data[:end], counted=max_records)

@@ -50,18 +50,17 @@ def with_raw(refused: pl.DataFrame, reads: Iterable[Read], limits: Limits) -> pl
     """Refused events as ``dead_letters`` rows without ``commit_id``: each with the bytes it came as."""
     letters = []
     topic, file = (refused[name].cast(pl.String) for name in ("source_topic", "source_file"))
-    offset = refused["source_offset"]
     for read in reads:
-        block, first = read.block, read.block.first_offset
+        block = read.block
         is_here = (topic == block.topic) & (refused["source_partition"] == block.partition) & (file == block.file)
-        here = refused.filter(is_here & (offset >= first) & (offset < first + read.decoded.read)).sort("source_offset")
+        here = refused.filter(is_here).sort("source_offset")
+        numbers = block.numbers_of(here["source_offset"].to_numpy())
+        here, numbers = here.filter(pl.Series(numbers >= 0)), numbers[numbers >= 0]
         if here.height:
-            numbers = (here["source_offset"] - first).to_numpy()
             raws = [raw for _, raw in raw_records(block, read.topic.kind, limits, numbers)]
             letters.append(
                 here.with_columns(
-                    pl.lit(None, dtype=pl.Binary).alias("record_key"),
-                    pl.Series("record_value", raws, dtype=pl.Binary),
+                    block.keys_of(numbers).alias("record_key"), pl.Series("record_value", raws, dtype=pl.Binary)
                 )
             )
     schema = {name: dtype for name, dtype in TABLES["dead_letters"].items() if name != "commit_id"}
