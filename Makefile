@@ -10,10 +10,10 @@ KINDS := inference conversion time_saved reversal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check soak bench schemas lock clean
+.PHONY: help setup demo kafka kafka-stop test check soak bench schemas lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 setup: $(STAMP) ## the virtual environment only
 
@@ -38,6 +38,12 @@ endif
 
 demo: $(STAMP) ## the whole way on real traffic: events, ledgers, the ratio
 	@$(BIN)/attribution demo --dir .
+
+kafka: $(STAMP) ## start Apache Kafka in .kafka, print its address (PORT=9092: there, if new); needs Java, Maven
+	@$(RUN) tests.broker start $(if $(PORT),--port $(PORT))
+
+kafka-stop: $(STAMP) ## stop it; what it holds stays
+	@$(RUN) tests.broker stop
 
 test: $(STAMP) ## all tests but the long ones
 	@$(RUN) pytest -n $(WORKERS) --dist loadfile
@@ -64,5 +70,6 @@ lock: $(STAMP) ## resolve requirements.lock anew (UPGRADE=--upgrade: newest vers
 		--no-emit-index-url --universal --python-version 3.11 $(UPGRADE) --output-file requirements.lock
 
 clean: ## remove what the targets above have made
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@[ ! -d .kafka/run ] || $(PYTHON) -m tests.broker stop
+	rm -rf .kafka .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

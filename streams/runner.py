@@ -9,10 +9,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
-from schemas.errors import ConfigurationError
 from streams.live.batches import Batch, FileBatches
 from streams.live.engine import Engine
 from streams.live.file_reader import InputFile
@@ -24,7 +23,10 @@ from streams.live.state_folder import finished_files
 from streams.manifest import manifest
 from streams.publish import load_policy
 from streams.replay import limits_of
-from streams.settings import FilesInput, Settings
+from streams.settings import KafkaInput, Settings
+
+if TYPE_CHECKING:
+    from streams.live.kafka_batches import KafkaBatches
 
 #: A batch takes about so many bytes for each of its records, from their lines to the rows of their tables.
 _BYTES_PER_RECORD = 6_144
@@ -44,12 +46,6 @@ def run(
 
     Raises ConfigurationError and UnavailableError as ``Engine`` and the readers do; what was committed stays.
     """
-    source = settings.input
-    if not isinstance(source, FilesInput):
-        raise ConfigurationError(
-            f'{settings.file}: input.source: expected "files", got "kafka". '
-            "Hint: this release reads Kafka topics only as files; see docs/how_it_works.md"
-        )
     seconds = settings.state.commit_interval_us / 1e6
     records = batch_records or _records_within(settings.state.memory_bytes)
     metrics, health = Metrics(), Health(limit_s=max(60.0, 3 * seconds))
@@ -61,9 +57,10 @@ def run(
             on_commit=reporter.committed,
             on_rates_refused=reporter.rates_refused,
         )
-        with closing(engine):
+        with ExitStack() as stack:
+            stack.enter_context(closing(engine))
             reporter.started(engine)
-            batches = _batches(settings, source, engine)
+            batches = stack.enter_context(closing(_batches(settings, engine)))
             _say_start(log, settings, engine)
             health.ready()
             _consume(
@@ -110,26 +107,33 @@ def _served(settings: Settings, metrics: Metrics, health: Health) -> Iterator[No
         yield
 
 
-def _batches(settings: Settings, source: FilesInput, engine: Engine) -> FileBatches:
+def _batches(settings: Settings, engine: Engine) -> FileBatches | KafkaBatches:
     """The reader, at the positions of the newest commit."""
-    batches = FileBatches(source, lambda: limits_of(settings), settings.time.idle_after_us / 1e6)
-    finished: dict[str, list[InputFile]] = {topic.name: [] for topic in source.topics}
+    idle_after = settings.time.idle_after_us / 1e6
+    partitions = [] if engine.newest is None else engine.newest.partitions
+    if isinstance(settings.input, KafkaInput):
+        from streams.live.kafka_batches import KafkaBatches
+
+        known = {(p.topic, p.partition): p for p in partitions}
+        return KafkaBatches(settings.input, lambda: limits_of(settings), idle_after, known)
+    batches = FileBatches(settings.input, lambda: limits_of(settings), idle_after)
+    finished: dict[str, list[InputFile]] = {topic.name: [] for topic in settings.input.topics}
     for name, file in finished_files(engine.state):
         finished[name].append(file)
-    known = {} if engine.newest is None else {p.topic: p for p in engine.newest.partitions}
-    for topic in source.topics:
-        if topic.name in known:
-            was = known[topic.name]
-            batches.add(
-                topic,
-                finished[topic.name],
-                was.unfinished,
-                was.newest_us,
-                is_idle=was.is_idle,
-                has_records=was.totals.read > 0,
-            )
-        else:
+    was = {p.topic: p for p in partitions}
+    for topic in settings.input.topics:
+        if topic.name not in was:
             batches.add(topic)
+            continue
+        partition = was[topic.name]
+        batches.add(
+            topic,
+            finished[topic.name],
+            partition.unfinished,
+            partition.newest_us,
+            is_idle=partition.is_idle,
+            has_records=partition.totals.read > 0,
+        )
     return batches
 
 

@@ -1,16 +1,23 @@
-"""What holds for every test: UTC, how many examples property tests try, and no silent skips.
+"""What holds for every test: UTC, how many examples property tests try, no silent skips, one Kafka for all.
 
-A skip's reason begins with "needs ": "needs a Kafka broker". Where ``CI=true``, any other skip is a failure.
+A skip's reason begins with "needs ": "needs a Kafka broker". Where ``CI=true``, any other skip is a failure, and
+``.ci/run`` takes none for want of a broker either. Each test process starts at most one broker for all of its tests;
+``--dist loadfile`` keeps a file's tests in one process.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.broker import Broker, NamedBroker
 
 os.environ["TZ"] = "UTC"
 time.tzset()
@@ -56,3 +63,37 @@ def _refuse_unexplained(report: pytest.TestReport | pytest.CollectReport) -> Non
 def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     assert isinstance(report.longrepr, tuple), report.longrepr
     return report.longrepr[2].removeprefix("Skipped: ")
+
+
+@pytest.fixture(scope="session")
+def secured_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The broker that all tests share, with its listeners for SCRAM too. Nobody kills it."""
+    with _new_broker(tmp_path_factory.mktemp("broker"), secured=True) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Broker | NamedBroker:
+    """The same, for tests that need its ``bootstrap`` only: a broker named in the environment will do."""
+    from tests.broker import NAMED, NamedBroker, missing
+
+    named = os.environ.get(NAMED)
+    if named and missing():
+        return NamedBroker(named)
+    shared: Broker = request.getfixturevalue("secured_broker")
+    return shared
+
+
+@pytest.fixture
+def broker_of_its_own(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that the test may kill."""
+    with _new_broker(tmp_path / "broker", secured=False) as broker:
+        yield broker
+
+
+def _new_broker(folder: Path, *, secured: bool) -> Broker:
+    from tests.broker import Broker, missing
+
+    if reason := missing():
+        pytest.skip(reason)
+    return Broker(folder, secured=secured)

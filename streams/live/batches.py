@@ -35,10 +35,14 @@ class Read:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a partition is read on from, and whether it is idle."""
+    """Where a partition is read on from, and whether it is idle.
+
+    unfinished: the file that is read next, of files; next_offset: of Kafka.
+    """
 
     unfinished: InputFile | None
     is_idle: bool
+    next_offset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,9 @@ class FileBatches:
             newest = int(decoded.events["event_time"].to_physical().max())  # type: ignore[arg-type]
             partition.newest_us = max(newest, partition.newest_us or newest)
         return Read(partition.topic, block, decoded)
+
+    def close(self) -> None:
+        """Files need no closing."""
 
     def _positions(self) -> dict[tuple[str, int], Position]:
         """Idle is only what this batch has found at its end: of the others it is not known what is there."""

@@ -43,7 +43,8 @@ class PublishedFile(msgspec.Struct, frozen=True):
 class Partition(msgspec.Struct, frozen=True):
     """A partition of the input: how far it was read, what was read of it in this commit and in all.
 
-    newest_us, oldest_us: the largest and the smallest event time read from it.
+    newest_us, oldest_us: the largest and the smallest event time read from it; unfinished, next_offset: what is read
+    next, of files and of Kafka.
     """
 
     topic: str
@@ -54,6 +55,7 @@ class Partition(msgspec.Struct, frozen=True):
     unfinished: InputFile | None
     counts: Counts
     totals: Counts
+    next_offset: int | None = None
 
     @property
     def progress(self) -> Progress:

@@ -62,6 +62,7 @@ def intake(batch: Batch, before: Iterable[Partition], allowed_lateness_us: int) 
             unfinished=position.unfinished,
             counts=Counts(),
             totals=known[key].totals if key in known else Counts(),
+            next_offset=position.next_offset,
         )
         for key, position in batch.positions.items()
     ]
