@@ -19,7 +19,6 @@ import polars as pl
 from attribution.engine import CompiledPolicy
 from attribution.toml_tables import Bare
 from schemas.errors import setting_error
-from streams.counts import Counts
 from streams.decode import Limits
 from streams.event_log import EventLog, Spill, parts_needed, usable_memory
 from streams.live.backfill import Backfill
@@ -63,12 +62,12 @@ def replay(
             refuse_occupied(out)
             rates = None if settings.fx is None else read_text(settings.fx)
             backfill = stack.enter_context(closing(Backfill(settings, compiled, rates, state)))
-        content, counts, watermark_us = _published(
+        content, events = _published(
             settings, compiled, log, files, limits, out, to_us, memory_bytes, notify, progress, open_too=state is None
         )
         if backfill is not None:
-            backfill.take_in(log, limits, watermark_us)
-            backfill.commit(out, counts)
+            backfill.take_in(log, events.files, limits, events.newest_event_time_us)
+            backfill.commit(out, events.counts)
         return content
 
 
@@ -85,8 +84,8 @@ def _published(
     progress: Progress | None,
     *,
     open_too: bool,
-) -> tuple[dict[str, Any], dict[tuple[str, int], Counts], int | None]:
-    """Publish the tables; gives the manifest, what became of the records, and the watermark."""
+) -> tuple[dict[str, Any], EventLog]:
+    """Publish the tables; gives the manifest and what was read."""
     with staged(out) as stage:
         memory = memory_bytes or usable_memory()
         parts = parts_needed(chain.from_iterable(files.values()), memory)
@@ -108,7 +107,7 @@ def _published(
             describe=describe,
             notify=notify,
         )
-    return content, dict(events.counts), events.newest_event_time_us
+    return content, events
 
 
 def _refuse_other_folders(settings: Settings, log: Path, out: Path, state: Path, to_us: int | None) -> None:

@@ -5,6 +5,7 @@ The next batch is read and decoded in a thread of its own while the one before i
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 #: A batch takes about so many bytes for each of its records, from their lines to the rows of their tables.
 _BYTES_PER_RECORD = 6_144
 _BATCH_MIN, _BATCH_MAX = 10_000, 500_000
+_FILES_MAX = 65_536
 
 
 def run(
@@ -48,6 +50,7 @@ def run(
     """
     seconds = settings.state.commit_interval_us / 1e6
     records = batch_records or _records_within(settings.state.memory_bytes)
+    _allow_many_files()
     metrics, health = Metrics(), Health(limit_s=max(60.0, 3 * seconds))
     reporter = Reporter(log, metrics, settings.time.allowed_lateness_us)
     with _stop_signal() as stopped, _served(settings, metrics, health):
@@ -56,6 +59,7 @@ def run(
             load_policy(settings),
             on_commit=reporter.committed,
             on_rates_refused=reporter.rates_refused,
+            on_failure=stopped.set,
         )
         with ExitStack() as stack:
             stack.enter_context(closing(engine))
@@ -63,7 +67,7 @@ def run(
             batches = stack.enter_context(closing(_batches(settings, engine)))
             _say_start(log, settings, engine)
             health.ready()
-            _consume(
+            has_ended = _consume(
                 engine,
                 lambda: batches.next_batch(records, seconds, stopped, wait=not until_end),
                 settings,
@@ -73,7 +77,7 @@ def run(
             )
         commit = engine.newest
         assert commit is not None, "the first start always commits"
-        log("stop", commit_id=commit.number, reason="told to" if stopped.is_set() else "end of the log")
+        log("stop", commit_id=commit.number, reason="end of the log" if has_ended else "told to")
         return manifest(settings, engine="live", commit_id=commit.number, watermark_us=commit.watermark_us)
 
 
@@ -145,8 +149,9 @@ def _consume(
     health: Health,
     *,
     until_end: bool,
-) -> None:
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+) -> bool:
+    """Batch after batch, until it is told to stop; true where the log's end was reached first."""
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader, _stopped_at_the_end(stopped):
         ahead = reader.submit(next_batch)
         while True:
             batch = ahead.result()
@@ -158,7 +163,24 @@ def _consume(
             engine.commit(batch, limits_of(settings), resolve_all=is_end, roll=is_last, behind=not is_last)
             if is_last:
                 engine.flush()
-                return
+                return is_end
+
+
+@contextmanager
+def _stopped_at_the_end(stopped: threading.Event) -> Iterator[None]:
+    """However the block ends, the reader does not wait for more."""
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def _allow_many_files() -> None:
+    """Each segment of state is an open file: take as many as the system gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -8,19 +8,20 @@ with one id the same counts as in the replay. What is published comes from the r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from attribution.engine import CompiledPolicy
 from attribution.retention import Retention
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, UnavailableError
 from schemas.events import SOURCE_COLUMNS, Kind, canonical_columns
 from streams import __version__
 from streams.counts import Counts
 from streams.decode import Decoded, Limits, decode
 from streams.digests import sha256_of
+from streams.event_log import InputFile as ReplayedFile
 from streams.live.commit import Commit, Partition, PublishedFile, Rolled, tables_digest
 from streams.live.commit_log import CommitLog
 from streams.live.file_reader import FileReader, InputFile
@@ -59,12 +60,17 @@ class Backfill:
         self._newest_inference_us: int | None = None
         self._segments = 0
 
-    def take_in(self, log: Path, limits: Limits, watermark_us: int | None) -> None:
-        """Read the whole log. watermark_us: of the replay; what it has passed is settled and forgotten at the end."""
+    def take_in(self, log: Path, read: Sequence[ReplayedFile], limits: Limits, watermark_us: int | None) -> None:
+        """Read the log once more. read: the files that the replay read, and no others are; watermark_us: of the
+        replay; what it has passed is settled and forgotten at the end.
+
+        Raises UnavailableError where a file has changed or gone meanwhile.
+        """
         held = Moment(None, self._compiled, self._compiled)
         finished: list[tuple[str, InputFile]] = []
         for topic in sorted(self._settings.input.topics, key=lambda topic: topic.name):
-            reader = FileReader(log, topic.name)
+            digests = {file.name: file.sha256 for file in read if file.topic == topic.name}
+            reader = FileReader(log, topic.name, only=digests)
             times: list[tuple[int, int]] = []
             counts = Counts()
             for decoded in _decoded(reader, topic, limits):
@@ -72,6 +78,8 @@ class Backfill:
                 times += _times(decoded)
                 self._step({topic.kind: decoded.events}, held)
             files = reader.take_finished()
+            if {file.name: file.sha256 for file in files} != digests:
+                raise UnavailableError(f"{log / topic.name}: its files changed while they were replayed")
             finished += [(topic.name, file) for file in files]
             self._partitions.append(_partition(topic, times, counts))
             if topic.kind is Kind.INFERENCE and times:

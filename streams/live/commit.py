@@ -25,6 +25,8 @@ class Part(msgspec.Struct, frozen=True):
     table: str
     name: str
     days: dict[str, int]
+    bytes: int
+    crc32: int
 
     @property
     def rows(self) -> int:

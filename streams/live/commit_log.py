@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -129,6 +130,21 @@ class CommitLog:
             raise self._fenced() from error
         except OSError as error:
             raise UnavailableError(f"{self._folder}: cannot be written: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def fence(self) -> Iterator[None]:
+        """What goes wrong in the block because another process has taken over is said to be that."""
+        try:
+            yield
+        except UnavailableError as error:
+            if isinstance(error, FencedError) or self._folder.is_dir():
+                raise
+            raise self._fenced() from error
+
+    def refuse_fenced(self) -> None:
+        """Raises FencedError where another process has taken over."""
+        if not self._folder.is_dir():
+            raise self._fenced()
 
     def _fenced(self) -> FencedError:
         return FencedError(f"{self._state}: another process has taken over; this one stops")

@@ -67,7 +67,7 @@ class Planned:
 
 
 class Committer:
-    """newest: the newest durable commit."""
+    """newest: the newest durable commit; rules: the rule files as they were read at the start."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Committer:
         output: OutputFolder,
         folder: StateFolder,
         newest: Commit | None,
+        rules: dict[str, bytes],
         clocks: Clocks,
         on_commit: Callable[[Committed], None],
     ) -> None:
@@ -84,6 +85,7 @@ class Committer:
         self._log = log
         self._output = output
         self._folder = folder
+        self._rules = rules
         self._clocks = clocks
         self._on_commit = on_commit
         self._last_roll = clocks.monotonic()
@@ -111,9 +113,11 @@ class Committer:
     def _follow(self, commit: Commit, parts: list[Part], planned: Planned) -> None:
         """What follows a durable commit; a start does the same for the newest one."""
         before, self.newest = self.newest, commit
+        # A writer that stalled right after its commit: the new owner has done what follows, and gone on.
+        self._log.refuse_fenced()
         if commit.published:
             self._output.publish(commit.published)
-            publish_policy(self._output.path, self._settings, planned.rates, commit)
+            publish_policy(self._output.path, self._settings, self._rules, planned.rates, commit)
             self._output.forget(parts)
             self._last_roll = self._clocks.monotonic()
         self._folder.forget(planned.expired)

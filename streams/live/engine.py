@@ -38,6 +38,7 @@ from streams.live.rows import commit_rows, count_up, table_rows, with_raw
 from streams.live.segments import SegmentFile
 from streams.live.state_folder import StateFolder, kept_rates, lasting_facts
 from streams.live.step import Stepped, step
+from streams.rule_files import rule_sources
 from streams.settings import Settings
 
 __all__ = ["Clocks", "Committed", "Engine"]
@@ -57,17 +58,21 @@ class Engine:
         clocks: Clocks | None = None,
         on_commit: Callable[[Committed], None] = lambda _: None,
         on_rates_refused: Callable[[str], None] = lambda _: None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         """Recovers from the newest commit.
 
-        compiled: the rules; rates are read here. Raises ConfigurationError (settings or rules that changed under
+        compiled: the rules; rates are read here. on_failure: called when a commit made behind fails, by its thread;
+        the next call raises why. Raises ConfigurationError (settings or rules that changed under
         the state, an output folder in use) and UnavailableError (a second process, damaged or missing files).
         """
         self._settings = settings
         self._clocks = clocks or Clocks()
         self._on_rates_refused = on_rates_refused
+        self._on_failure = on_failure
         folder = settings.state_path()
         self._rates = Rates(settings.fx, compiled)
+        self._rules = dict(rule_sources(settings.rules))
         self.retention = Retention(
             compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us
         )
@@ -76,18 +81,21 @@ class Engine:
             refuse_occupied_output(settings.output.path)
         self._log = CommitLog(folder)
         try:
-            output = OutputFolder(settings.output.path, self._log.writer)
-            self._folder = StateFolder(folder, self._log.writer)
-            newest = self._log.newest()
-            self.newest = None if newest is None else decode_commit(newest[1], folder)
-            self._policy_before = self._recovered(compiled, output)
-            self.state = self._folder.open(self.newest)
+            with self._log.fence():
+                output = OutputFolder(settings.output.path, self._log.writer)
+                self._folder = StateFolder(folder, self._log.writer)
+                newest = self._log.newest()
+                self.newest = None if newest is None else decode_commit(newest[1], folder)
+                self._policy_before = self._recovered(compiled, output)
+                self.state = self._folder.open(self.newest)
         except BaseException:
             self._log.close()
             raise
         buckets = {name: self.retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
         self._merger = Merger(self._folder.segments, self._log.writer, buckets)
-        self._committer = Committer(settings, self._log, output, self._folder, self.newest, self._clocks, on_commit)
+        self._committer = Committer(
+            settings, self._log, output, self._folder, self.newest, self._rules, self._clocks, on_commit
+        )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._behind: Future[None] | None = None
 
@@ -110,7 +118,7 @@ class Engine:
         self._folder.clean(commit)
         text = kept_rates(self._folder.path, commit)
         if commit.rolled.commit_id == commit.number:
-            publish_policy(output.path, self._settings, text, commit)
+            publish_policy(output.path, self._settings, self._rules, text, commit)
         fold(self._folder.path, self._log, commit.number)
         if text == self._rates.text:
             return self._rates.policy
@@ -124,6 +132,10 @@ class Engine:
         resolve_all: as if all partitions were idle, what waits is resolved with what is known. roll: publish, too.
         behind: return before it is durable; a later call raises what went wrong.
         """
+        with self._log.fence():
+            return self._commit(batch, limits, resolve_all=resolve_all, roll=roll, behind=behind)
+
+    def _commit(self, batch: Batch, limits: Limits, *, resolve_all: bool, roll: bool, behind: bool) -> bool:
         began = self._clocks.monotonic()
         if not batch.reads:
             self.flush()
@@ -146,6 +158,7 @@ class Engine:
         self._policy_before = policy
         self.flush()
         self._behind = self._pool.submit(self._committer.make, planned)
+        self._behind.add_done_callback(self._note_failure)
         if not behind:
             self.flush()
         return True
@@ -222,11 +235,16 @@ class Engine:
         times = [p.newest_us for p in taken.partitions if p.topic in topics and p.newest_us is not None]
         return max(times, default=None)
 
+    def _note_failure(self, made: Future[None]) -> None:
+        if made.exception() is not None:
+            self._on_failure()
+
     def flush(self) -> None:
         """Wait until the commit on its way is durable; raises what stopped it."""
         if self._behind is not None:
             behind, self._behind = self._behind, None
-            behind.result()
+            with self._log.fence():
+                behind.result()
 
     def close(self) -> None:
         """Let another process have the state."""

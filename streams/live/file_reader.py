@@ -7,7 +7,7 @@ stands before those that were read: nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +38,18 @@ class FileReader:
     """Gives the records of a topic block by block; what it gave is known from ``finished`` and ``unfinished``."""
 
     def __init__(
-        self, folder: Path, topic: str, finished: Iterable[InputFile] = (), unfinished: InputFile | None = None
+        self,
+        folder: Path,
+        topic: str,
+        finished: Iterable[InputFile] = (),
+        unfinished: InputFile | None = None,
+        *,
+        only: Container[str] | None = None,
     ) -> None:
+        """only: names of files, where no others are to be read."""
         self._folder = folder
         self._topic = topic
+        self._only = only
         self._known = {file.name: file for file in finished}
         self.unfinished = unfinished
         self.finished: list[InputFile] = []
@@ -85,6 +93,8 @@ class FileReader:
     def _open_next(self) -> bool:
         """Begin the first file in name order that is not known; False where there is none."""
         files = topic_files(self._folder, self._topic)
+        if self._only is not None:
+            files = [file for file in files if file.name in self._only]
         if self._looks % _LOOKS_PER_CHECK == 0:
             for file in files:
                 if file.name in self._known:

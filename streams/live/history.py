@@ -74,17 +74,16 @@ def fold(state: Path, log: CommitLog, newest: int) -> None:
 
 def past_commits(state: Path) -> Iterator[PastCommit]:
     """Every commit that was folded, once, in order; raises UnavailableError for a damaged file."""
-    seen = -1
+    found: dict[int, PastCommit] = {}
     for path in sorted((state / _FOLDER).glob("*.jsonl")):
         try:
             lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is half a line
             commits = [msgspec.json.decode(line, type=PastCommit) for line in lines]
         except (OSError, msgspec.MsgspecError) as error:
             raise UnavailableError(f"{path}: cannot be read: {error}") from error
-        for commit in commits:
-            if commit.number > seen:
-                seen = commit.number
-                yield commit
+        found |= {commit.number: commit for commit in commits}
+    # Not in the order of the files: the clock that names them may have been set back.
+    yield from (found[number] for number in sorted(found))
 
 
 def _cut_off_half_a_line(descriptor: int) -> None:

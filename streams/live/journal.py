@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO
 
@@ -21,6 +22,11 @@ def journal(stream: IO[str] | None = None, now: Callable[[], datetime] = lambda:
     target = stream or sys.stderr
 
     def write(event: str, *, level: str = "info", **fields: object) -> None:
+        # Who reads may go away: that is no reason to stop.
+        with suppress(OSError, ValueError):
+            emit(event, level, fields)
+
+    def emit(event: str, level: str, fields: dict[str, object]) -> None:
         at = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if target.isatty():
             shown = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)

@@ -22,6 +22,8 @@ from streams.live.segments import Segment, SegmentFile, sync, write_segment
 
 #: So many segments of one bucket and size class are merged.
 _FAN_IN = 4
+#: And at most so many at once: each is an open file.
+_FAN_IN_MAX = 64
 #: A larger merge would need too much memory at once; a segment of half as many rows is large enough.
 _ROWS_MAX = 1_000_000
 
@@ -62,7 +64,8 @@ class Merger:
             return
         plans = [(name, group) for name, of in files.items() for group in groups(of, self._bucket_us[name])]
         if plans:
-            name, group = max(plans, key=lambda plan: len(plan[1]) / (1 + sum(file.rows for file in plan[1])))
+            # The longest first: none waits for ever, however many small ones there are.
+            name, group = max(plans, key=lambda plan: len(plan[1]))
             self._running = self._pool.submit(self._merge, name, group, commit, watermark_us)
 
     def _merge(self, name: str, old: list[SegmentFile], commit: int, watermark_us: int | None) -> Merged:
@@ -113,5 +116,5 @@ def groups(files: Iterable[SegmentFile], bucket_us: int) -> list[list[SegmentFil
     for group in alike.values():
         if len(group) >= _FAN_IN:
             total = np.cumsum([file.rows for file in group])
-            found.append(group[: int(np.searchsorted(total, _ROWS_MAX, side="right"))])
+            found.append(group[: min(int(np.searchsorted(total, _ROWS_MAX, side="right")), _FAN_IN_MAX)])
     return found

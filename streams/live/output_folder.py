@@ -8,8 +8,9 @@ removed. After a crash ``recover`` renames what the newest commit lists and dele
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from schemas.outputs import DATE_COLUMN, TABLES
 from streams.digests import sha256_of
 from streams.live.commit import Part, PublishedFile
 from streams.live.segments import sync
+from streams.live.state_folder import writer_of
 from streams.live.steps import reached
 from streams.manifest import NAME as MANIFEST
 from streams.parquet_sink import COMPRESSION_LEVEL, EPOCH_DAY, dated_path, days_of, unwritten, write_file
@@ -87,7 +89,7 @@ class OutputFolder:
         name = f"{self._name(commit_id)}-{table}{suffix}.parquet"
         write_file(table, rows, self._staging / name)
         sync(self._staging / name)
-        return Part(table, name, days)
+        return Part(table, name, days, *_size_and_checksum(self._staging / name))
 
     def roll(self, commit_id: int, parts: Iterable[Part], empty: Iterable[str] = ()) -> list[PublishedFile]:
         """Make the files of a roll aside, forced to disk. empty: tables that get a file without rows."""
@@ -150,7 +152,8 @@ class OutputFolder:
             raise UnavailableError(f"{self.path}: cannot be written: {error.strerror or error}") from error
         for folder in folders:
             sync(folder)
-        reached("roll.sync")
+        if folders:
+            reached("roll.sync")
 
     def forget(self, parts: Iterable[Part]) -> None:
         """Delete parts that are published."""
@@ -159,22 +162,33 @@ class OutputFolder:
                 (self._staging / part.name).unlink()
         reached("roll.clean")
 
-    def recover(self, published: Iterable[PublishedFile], parts: Iterable[Part]) -> None:
+    def recover(self, published: Iterable[PublishedFile], parts: Collection[Part]) -> None:
         """Roll the newest commit's files forward and delete what no commit lists.
 
-        Raises UnavailableError where waiting rows or published files are missing.
+        Raises UnavailableError where waiting rows or published files are missing, or waiting rows damaged.
         """
-        self.publish(published)
         waiting = {part.name for part in parts}
         there = {entry.name for entry in self._staging.iterdir()}
         if missing := sorted(waiting - there):
             raise UnavailableError(f"{self._staging / missing[0]}: rows that wait to be published are missing")
-        for name in sorted(there - waiting):
-            (self._staging / name).unlink()
+        for part in parts:
+            if _size_and_checksum(self._staging / part.name) != (part.bytes, part.crc32):
+                raise UnavailableError(f"{self._staging / part.name}: rows that wait to be published are damaged")
+        self.publish(published)
+        for name in sorted(name for name in there - waiting if writer_of(name) <= self._writer):
+            (self._staging / name).unlink(missing_ok=True)
             reached("recovery.delete")
 
     def _name(self, commit_id: int) -> str:
         return f"{commit_id:012d}-{self._writer:06d}"
+
+
+def _size_and_checksum(path: Path) -> tuple[int, int]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return len(content), zlib.crc32(content)
 
 
 def refuse_occupied_output(out: Path) -> None:

@@ -9,14 +9,16 @@ from streams.live.commit import Commit
 from streams.live.segments import sync
 from streams.live.steps import reached
 from streams.manifest import manifest, write_manifest
-from streams.rule_files import rule_sources
 from streams.settings import Settings
 
 
-def publish_policy(out: Path, settings: Settings, rates: str | None, commit: Commit) -> None:
-    """Raises UnavailableError where the folder cannot be written; the manifest comes last."""
+def publish_policy(out: Path, settings: Settings, rules: dict[str, bytes], rates: str | None, commit: Commit) -> None:
+    """rules: the files as they were read at the start, by name; rates: their text.
+
+    Raises UnavailableError where the folder cannot be written; the manifest comes last.
+    """
     try:
-        _publish_rules(out / "rules", settings)
+        _publish_rules(out / "rules", rules)
         if rates is None:
             (out / "fx.csv").unlink(missing_ok=True)
         else:
@@ -30,9 +32,8 @@ def publish_policy(out: Path, settings: Settings, rates: str | None, commit: Com
     reached("roll.manifest")
 
 
-def _publish_rules(folder: Path, settings: Settings) -> None:
+def _publish_rules(folder: Path, sources: dict[str, bytes]) -> None:
     folder.mkdir(exist_ok=True)
-    sources = dict(rule_sources(settings.rules))
     for name, content in sources.items():
         if not (folder / name).exists() or (folder / name).read_bytes() != content:
             _replace(folder / name, content)

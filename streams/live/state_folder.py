@@ -32,11 +32,12 @@ class StateFolder:
             raise UnavailableError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def clean(self, commit: Commit | None) -> None:
-        """Delete segments and rates that the newest commit does not list."""
+        """Delete segments and rates that the newest commit does not list, but for those of a later writer: this one has
+        stalled then, and the files are in use."""
         listed = {file.name for files in commit.segments.values() for file in files} if commit else set()
         for path in sorted(self.segments.iterdir()):
-            if path.name not in listed:
-                path.unlink()
+            if path.name not in listed and writer_of(path.name) <= self._writer:
+                path.unlink(missing_ok=True)
                 reached("recovery.delete")
         for path in self.path.glob("rates-*.csv"):
             if commit is None or path.name != commit.rates:
@@ -93,15 +94,23 @@ class StateFolder:
             (self.path / name).unlink(missing_ok=True)
 
 
+def writer_of(name: str) -> int:
+    """The writer in the name of a segment or part."""
+    return int(name.split("-", 2)[1])
+
+
 def kept_rates(folder: Path, commit: Commit) -> str | None:
     """The text of the rates that a commit was made under; raises UnavailableError where it cannot be read."""
     if commit.rates is None:
         return None
     path = folder / commit.rates
     try:
-        return path.read_bytes().decode()
+        text = path.read_bytes().decode(errors="replace")
     except OSError as error:
         raise UnavailableError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if rates_name(text) != commit.rates:
+        raise UnavailableError(f"{path}: state is damaged: these are not the rates that the commit was made under")
+    return text
 
 
 def lasting_facts(state: State, finished: Iterable[tuple[str, InputFile]]) -> Facts:
