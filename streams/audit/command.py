@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,15 +12,15 @@ import polars as pl
 from attribution.engine import CompiledPolicy
 from attribution.retention import Retention
 from attribution.settle import FIGURES, earned_per_inference
-from schemas.errors import UnavailableError
 from schemas.events import WORD, Kind
 from schemas.outputs import TABLES
 from schemas.reasons import Refusal
 from streams.audit.conservation import broken_sums
 from streams.audit.explained import Tables, explanations
-from streams.audit.files import input_problems, published_problems, unreadable
+from streams.audit.files import FileProblem, input_problems, published_problems, unreadable
 from streams.audit.ledgers import differences, rows_of
 from streams.audit.recorded import Recorded, read_recorded
+from streams.audit.refusals import judged, wrong_refusals
 from streams.audit.report import Audit
 from streams.decode import Block, Limits, decode
 from streams.event_log import EventLog, Spill, parts_needed, usable_memory
@@ -43,19 +43,17 @@ def audit(settings: Settings, log: Path, against: Path, *, notify: Callable[[str
     """
     compiled = load_policy(settings)
     state = settings.state_path()
-    for _ in range(3):
-        recorded = read_recorded(state)
-        files = published_problems(against, recorded.published())
+    with TemporaryDirectory(prefix="attribution-audit-") as folder:
+        recorded = read_recorded(state, against, Path(folder) / "waiting")
+        files = published_problems(against, recorded)
         inputs = input_problems(log, recorded.inputs)
         compiled = policy_with(compiled, kept_rates(state, recorded.newest), str(against / "fx.csv"))
-        with TemporaryDirectory(prefix="attribution-audit-") as folder:
-            replayed = Path(folder)
-            _replay(settings, compiled, recorded, log, replayed, notify)
-            found = _compared(settings, compiled, recorded, against, replayed, unreadable(against, files))
-        if read_recorded(state).newest.rolled == recorded.newest.rolled:
-            return replace(found, files=files, inputs=inputs)
-        notify("the engine has published meanwhile; looking again")
-    raise UnavailableError(f"{state}: rolls faster than it can be audited. Hint: a longer output.roll_interval")
+        retention = Retention(compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us)
+        replayed = Path(folder) / "replayed"
+        events = _replay(settings, compiled, recorded, log, replayed, retention, notify)
+        return _compared(
+            settings, compiled, recorded, replayed, retention, events, files, inputs, unreadable(against, files)
+        )
 
 
 def _replay(
@@ -64,9 +62,10 @@ def _replay(
     recorded: Recorded,
     log: Path,
     folder: Path,
+    retention: Retention,
     notify: Callable[[str], None],
-) -> None:
-    """Replay the records that were read, into ``folder``; files that are missing are left out."""
+) -> pl.DataFrame | None:
+    """Replay the records that were read into ``folder``, but for missing files; gives the ``judged`` events."""
     read = {
         topic: {path: file.records for file in of_topic if (path := log / topic / file.name).exists()}
         for topic, of_topic in recorded.inputs.items()
@@ -78,6 +77,8 @@ def _replay(
     limits = limits_of(settings)
     upto = {path: records for of_topic in read.values() for path, records in of_topic.items()}
     read_log(events, settings, files, limits, upto=upto)
+    found = judged(events, recorded.inputs, retention)
+    folder.mkdir()
     publish(
         settings,
         compiled,
@@ -89,19 +90,22 @@ def _replay(
         describe=lambda tables: {"tables": tables},
         notify=notify,
     )
+    return found
 
 
 def _compared(
     settings: Settings,
     compiled: CompiledPolicy,
     recorded: Recorded,
-    out: Path,
     replayed: Path,
+    retention: Retention,
+    events: pl.DataFrame | None,
+    files: list[FileProblem],
+    inputs: list[FileProblem],
     without: set[Path],
 ) -> Audit:
     commit = recorded.newest
-    retention = Retention(compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us)
-    published = {table: rows_of(out, table, commit, without) for table in TABLES}
+    published = {table: rows_of(table, recorded, without) for table in TABLES}
     tables = Tables(
         published["inferences"].collect(),
         published["outcomes"].collect(),
@@ -120,7 +124,7 @@ def _compared(
     different = {table: rows.join(why, on="outcome_id", how="anti") for table, rows in found.items()} | {
         "attributed": _attributed_differences(published, tables, retention, commit.watermark_us)
     }
-    missing = _missing_events(tables, refused)
+    missing = _missing_events(tables, refused, retention, recorded.watermark_before())
     broken = broken_sums(tables.outcomes, [published[table] for table in _LEDGERS], compiled, waiting.outcomes)
     return Audit(
         commit_id=commit.number,
@@ -136,9 +140,10 @@ def _compared(
         broken_sums=broken.join(why, on="outcome_id", how="anti").filter(
             ~pl.col("outcome_id").is_in(_ever_explained(tables, refused).implode())
         ),
-        counts=_counts(published, tables),
-        files=[],
-        inputs=[],
+        counts=_counts(published, tables, recorded, scan_table(replayed, "dead_letters")),
+        wrong_refusals=wrong_refusals(events, tables.dead_letters, recorded.watermark_before()),
+        files=files,
+        inputs=inputs,
     )
 
 
@@ -252,19 +257,34 @@ def _attributed_differences(
             ),
         ]
     )
+    words = ["inference_id", "event_time", "use_case", "model", "model_version", "endpoint", "provider", "arm"]
+    strange = (
+        published["attributed"]
+        .select(words)
+        .unique()
+        .collect()
+        .join(inferences.select(words), on=words, how="anti", nulls_equal=True)
+        .select("inference_id")
+        .unique()
+    )
     # Of an id used again one inference may have settled and the other not: their credits cannot be told apart by id.
     half = inferences.filter(inferences["inference_id"].is_duplicated() & ~is_settled).select("inference_id")
     both = both.join(half, on="inference_id", how="anti")
     net = both.group_by("inference_id").agg(pl.col("sign", *FIGURES).sum())
-    return net.filter(pl.any_horizontal(pl.col(name) != 0 for name in ("sign", *FIGURES))).sort("inference_id")
+    differs = pl.any_horizontal(pl.col(name) != 0 for name in ("sign", *FIGURES))
+    return net.filter(differs | pl.col("inference_id").is_in(strange["inference_id"].implode())).sort("inference_id")
 
 
-def _missing_events(tables: Tables, refused: pl.DataFrame) -> pl.DataFrame:
-    """Events that only one side accepted as they are, though nothing was refused under their id: kind, id, where."""
+def _missing_events(
+    tables: Tables, refused: pl.DataFrame, retention: Retention, watermark_before: dict[int, int | None]
+) -> pl.DataFrame:
+    """Events that only one side accepted as they are, though nothing was refused under their id, and events that
+    were accepted again while they were kept: kind, id, where."""
     keys = ["kind", "id", "digest"]
     published, replayed = tables.contents()
     known = pl.concat([refused.select(keys[:2]), tables.used_again()])
-    sides = []
+    again = tables.used_again().join(tables.forgotten_in_between(retention, watermark_before), on=keys[:2], how="anti")
+    sides = [again.with_columns(pl.lit("accepted twice").alias("where"))]
     for one, other, where in ((replayed, published, "replay only"), (published, replayed, "published only")):
         lost = one.join(other, on=keys, how="anti").join(known, on=keys[:2], how="anti")
         sides.append(lost.select("kind", "id", pl.lit(where).alias("where")))
@@ -285,22 +305,43 @@ def _late_counts(refused: pl.DataFrame, tables: Tables) -> dict[str, int]:
     return {"too_late": late.height, "copies": late.join(accepted, on=["kind", "id"], how="semi").height}
 
 
-def _counts(published: dict[str, pl.LazyFrame], tables: Tables) -> pl.DataFrame:
-    """Per topic and partition what became of the records, with the rows that there are of them."""
+def _counts(
+    published: dict[str, pl.LazyFrame], tables: Tables, recorded: Recorded, replayed_letters: pl.LazyFrame
+) -> pl.DataFrame:
+    """Per topic and partition what became of the records, the rows there are of them, and whether all of it sums.
+
+    in_log: the records of the files that were read; refused: dead letters that the replay has, too.
+    """
     keys = ["source_topic", "source_partition"]
     names = ["read", "accepted", "duplicates", "dead_letters", "ignored"]
     counts = published["commits"].filter(pl.col("source_topic").is_not_null()).group_by(keys).agg(pl.col(names).sum())
     events = pl.concat([tables.inferences.select(keys), tables.outcomes.select(keys)])
+    in_log = pl.DataFrame(
+        [(topic, 0, sum(file.records for file in files)) for topic, files in recorded.inputs.items()],
+        schema={"source_topic": pl.String, "source_partition": pl.Int32, "in_log": pl.Int64},
+        orient="row",
+    )
+    later = [reason.value for reason in _REFUSED_LATER]
+    ours, theirs = (
+        letters.filter(~pl.col("reason").is_in(later)).group_by(keys).len(name)
+        for letters, name in ((tables.dead_letters.lazy(), "refused"), (replayed_letters, "refused_in_replay"))
+    )
+    rows = ["accepted_rows", "dead_letter_rows", "in_log", "refused", "refused_in_replay"]
     return (
-        counts.collect()
+        in_log.filter(pl.col("in_log") > 0)
+        .join(counts.collect(), on=keys, how="full", coalesce=True)
         .join(events.group_by(keys).len("accepted_rows"), on=keys, how="left")
         .join(tables.dead_letters.group_by(keys).len("dead_letter_rows"), on=keys, how="left")
-        .with_columns(pl.col("accepted_rows", "dead_letter_rows").fill_null(0).cast(pl.Int64))
+        .join(ours.collect(), on=keys, how="left")
+        .join(theirs.collect(), on=keys, how="left")
+        .with_columns(pl.col(*names, *rows).fill_null(0).cast(pl.Int64))
         .with_columns(
             (
                 (pl.col("read") == pl.sum_horizontal(names[1:]))
+                & (pl.col("read") == pl.col("in_log"))
                 & (pl.col("accepted") == pl.col("accepted_rows"))
                 & (pl.col("dead_letters") == pl.col("dead_letter_rows"))
+                & (pl.col("refused") == pl.col("refused_in_replay"))
             ).alias("sums")
         )
         .sort(keys)

@@ -42,6 +42,14 @@ class Tables:
         ids = published.select("kind", "id")
         return ids.filter(ids.is_duplicated()).unique()
 
+    def forgotten_in_between(self, retention: Retention, watermark_before: dict[int, int | None]) -> pl.DataFrame:
+        """kind and id of events accepted again after the earlier one had been forgotten, each time."""
+        known = _known_events(self, retention, watermark_before).sort("kind", "id", "commit_id")
+        same = (pl.col("kind") == pl.col("kind").shift()) & (pl.col("id") == pl.col("id").shift())
+        is_kept = same & ~(pl.col("expiry_us").shift() < pl.col("watermark_us")).fill_null(value=False)
+        kept = known.filter(is_kept.fill_null(value=False)).select("kind", "id").unique()
+        return self.used_again().join(kept, on=["kind", "id"], how="anti")
+
     def changed(self) -> pl.DataFrame:
         """kind and id of events that the replay accepts and that were not published as it has them."""
         published, replayed = self.contents()
@@ -65,7 +73,7 @@ def explanations(
     asked = outcome_ids.alias("outcome_id").to_frame().unique()
     found = [
         _named_in(asked, refused, tables),
-        _used_again(asked, tables),
+        _used_again(asked, tables, tables.forgotten_in_between(retention, watermark_before)),
         _forgotten(asked, tables, retention, watermark_before),
         _rate_after_retention(asked, tables, retention, rates_differ, watermark_us),
     ]
@@ -124,8 +132,8 @@ def _contents(inferences: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _used_again(asked: pl.DataFrame, tables: Tables) -> pl.DataFrame:
-    hit = _needs(asked, tables).join(tables.used_again(), on=["kind", "id"], how="semi")
+def _used_again(asked: pl.DataFrame, tables: Tables, again: pl.DataFrame) -> pl.DataFrame:
+    hit = _needs(asked, tables).join(again, on=["kind", "id"], how="semi")
     return hit.select("outcome_id", pl.lit("id_used_again").alias("why"))
 
 
@@ -138,6 +146,26 @@ def _forgotten(
     asked: pl.DataFrame, tables: Tables, retention: Retention, watermark_before: dict[int, int | None]
 ) -> pl.DataFrame:
     """One of the two came in a commit before which the watermark had passed the other."""
+    known = _known_events(tables, retention, watermark_before)
+    pairs = (
+        _needs(asked, tables)
+        .filter(pl.col("kind") != "outcome")
+        .join(known, on=["kind", "id"], how="inner")
+        .join(known.filter(kind="outcome").drop("kind"), left_on="outcome_id", right_on="id", suffix="_outcome")
+    )
+    is_missed = (pl.col("watermark_us") > pl.col("expiry_us_outcome")) | (
+        pl.col("watermark_us_outcome") > pl.col("expiry_us")
+    )
+    hit = pairs.filter(is_missed.fill_null(value=False))
+    time, at = (hit[name].to_numpy() for name in ("time_us", "time_us_outcome"))
+    is_open = retention.is_open(hit["use_case"], time, at)
+    is_in_window = (at <= time) & (time <= at + retention.reversal_window_us)
+    matters = np.where((hit["kind"] == "reversal").to_numpy(), is_in_window, is_open)
+    return hit.filter(pl.Series(matters)).select("outcome_id", pl.lit("forgotten").alias("why"))
+
+
+def _known_events(tables: Tables, retention: Retention, watermark_before: dict[int, int | None]) -> pl.DataFrame:
+    """Accepted events: kind, id, commit, time, use case, own expiry, and the watermark before their commit."""
     before = pl.DataFrame(
         {"commit_id": list(watermark_before), "watermark_us": list(watermark_before.values())},
         schema={"commit_id": pl.Int64, "watermark_us": pl.Int64},
@@ -155,22 +183,7 @@ def _forgotten(
     outcomes = _known(tables.outcomes, "event_id", _role()).with_columns(
         pl.lit(None, dtype=WORD).alias("use_case"), expiry.alias("expiry_us")
     )
-    known = pl.concat([inferences, outcomes]).join(before, on="commit_id", how="left")
-    pairs = (
-        _needs(asked, tables)
-        .filter(pl.col("kind") != "outcome")
-        .join(known, on=["kind", "id"], how="inner")
-        .join(known.filter(kind="outcome").drop("kind"), left_on="outcome_id", right_on="id", suffix="_outcome")
-    )
-    is_missed = (pl.col("watermark_us") > pl.col("expiry_us_outcome")) | (
-        pl.col("watermark_us_outcome") > pl.col("expiry_us")
-    )
-    hit = pairs.filter(is_missed.fill_null(value=False))
-    time, at = (hit[name].to_numpy() for name in ("time_us", "time_us_outcome"))
-    is_open = retention.is_open(hit["use_case"], time, at)
-    is_in_window = (at <= time) & (time <= at + retention.reversal_window_us)
-    matters = np.where((hit["kind"] == "reversal").to_numpy(), is_in_window, is_open)
-    return hit.filter(pl.Series(matters)).select("outcome_id", pl.lit("forgotten").alias("why"))
+    return pl.concat([inferences, outcomes]).join(before, on="commit_id", how="left")
 
 
 def _known(events: pl.DataFrame, id_column: str, kind: pl.Expr) -> pl.DataFrame:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from schemas.outputs import TABLES, in_files
+from schemas.outputs import in_files
+from streams.audit.recorded import Recorded
 from streams.digests import sha256_of
-from streams.live.commit import PublishedFile
 from streams.live.file_reader import InputFile
+from streams.live.output_folder import STAGING
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class FileProblem:
     problem: str
 
 
-def published_problems(out: Path, listed: Iterable[PublishedFile]) -> list[FileProblem]:
+def published_problems(out: Path, recorded: Recorded) -> list[FileProblem]:
     """Published files that are not as they were made, and files of the tables that no commit lists."""
-    known = {file.path: file.sha256 for file in listed}
-    problems = [problem for path, digest in known.items() if (problem := _problem(out, path, digest))]
-    there = {str(path.relative_to(out)) for table in TABLES for path in (out / table).glob("**/*.parquet")}
-    return problems + [FileProblem(path, "unknown") for path in sorted(there - set(known))]
+    problems = []
+    for file in recorded.published():
+        is_staged = not (out / file.path).exists() and (out / STAGING / file.staged).exists()
+        path = f"{STAGING}/{file.staged}" if is_staged else file.path
+        if problem := _problem(out, path, file.sha256):
+            problems.append(FileProblem(file.path, problem.problem))
+    return problems + [FileProblem(path, "unknown") for path in recorded.unknown]
 
 
 def unreadable(out: Path, problems: Iterable[FileProblem]) -> set[Path]:

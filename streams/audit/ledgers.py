@@ -8,9 +8,7 @@ import polars as pl
 
 from attribution.settle import FIGURES
 from schemas.outputs import LEDGER_KEYS, TABLES, in_files
-from streams.live.commit import Commit
-from streams.live.output_folder import STAGING
-from streams.published import table_files
+from streams.audit.recorded import Recorded
 
 _SUMMED = {
     "credits": ("amount", "value", "reversed_value", "seconds"),
@@ -19,15 +17,13 @@ _SUMMED = {
 }
 
 
-def rows_of(out: Path, table: str, commit: Commit, without: set[Path]) -> pl.LazyFrame:
-    """All rows of a table up to a commit, published or waiting for a roll. without: files to leave out."""
-    waiting = [out / STAGING / part.name for part in commit.parts if part.table == table]
-    there = [*table_files(out, table), *(file for file in waiting if file.exists())]
-    files = [file for file in there if file not in without]
+def rows_of(table: str, recorded: Recorded, without: set[Path]) -> pl.LazyFrame:
+    """All rows of a table up to the recorded commit, published or waiting for a roll. without: files to leave out."""
+    files = [file for file in recorded.files[table] if file not in without]
     if not files:
         return pl.LazyFrame(schema=in_files(table))
     rows = pl.scan_parquet(files, glob=False, hive_partitioning=False)
-    return rows.filter(pl.col("commit_id") <= commit.number)
+    return rows.filter(pl.col("commit_id") <= recorded.newest.number)
 
 
 def netted(rows: pl.LazyFrame, table: str, weight: int = 1) -> pl.LazyFrame:

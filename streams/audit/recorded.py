@@ -1,31 +1,40 @@
-"""What a state folder says was read and published, read beside a running engine."""
+"""What a state folder says was read and published, pinned at one commit while an engine may go on beside it."""
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import UnavailableError
+from schemas.outputs import TABLES
 from streams.live.commit import Commit, PublishedFile, decode_commit
-from streams.live.commit_log import read_newest
+from streams.live.commit_log import read_all
 from streams.live.families import FILES
 from streams.live.family_state import FamilyState
 from streams.live.file_reader import InputFile
 from streams.live.history import PastCommit, lasting, past_commits
+from streams.live.output_folder import STAGING
 
 _COLUMNS = ["topic", "name", "bytes", "modified_ns", "sha256", "records"]
+#: An engine that commits and rolls at each of so many looks is too fast for us.
+_LOOKS = 20
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The newest commit, all commits before it in short, and the input files by topic.
+    """The newest commit, all before it in short, the input files by topic, and where the rows are.
 
-    inputs: with how many records of each were read, all of them but for one per topic.
+    inputs: in the order in which they were read, with how many records; files: by table, those of this commit and
+    before; also copies of rows that wait for a roll; unknown: files of the tables that no commit has made.
     """
 
     newest: Commit
     past: list[PastCommit]
     inputs: dict[str, list[InputFile]]
+    files: dict[str, list[Path]]
+    unknown: list[str]
 
     def published(self) -> list[PublishedFile]:
         """Every file that was ever published."""
@@ -38,13 +47,30 @@ class Recorded:
         return {commit.number: watermark for commit, watermark in zip(commits, watermarks, strict=False)}
 
 
-def read_recorded(state: Path) -> Recorded:
-    """Raises UnavailableError where there is no commit or the state cannot be read."""
-    found = read_newest(state)
-    if found is None:
+def read_recorded(state: Path, out: Path, aside: Path) -> Recorded:
+    """aside: an empty folder, for copies of what the engine may delete.
+
+    Raises UnavailableError where there is no commit or the state cannot be read.
+    """
+    problem: Exception = UnavailableError(f"{state}: no commit: nothing was ever published from this state")
+    for look in range(_LOOKS):
+        try:
+            return _read(state, out, aside / str(look))
+        except (UnavailableError, FileNotFoundError) as error:  # deleted meanwhile, as a rule: look again
+            problem = error
+            if not read_all(state):
+                break
+    raise UnavailableError(str(problem))
+
+
+def _read(state: Path, out: Path, aside: Path) -> Recorded:
+    commits = {number: decode_commit(content, state) for number, content in read_all(state)}
+    if not commits:
         raise UnavailableError(f"{state}: no commit: nothing was ever published from this state")
-    newest = decode_commit(found[1], state)
-    past = [commit for commit in past_commits(state) if commit.number < newest.number]
+    newest = commits[max(commits)]
+    past = {commit.number: commit for commit in past_commits(state)}
+    past |= {number: lasting(commit) for number, commit in commits.items()}
+    before = [past[number] for number in sorted(past) if number < newest.number]
     inputs: dict[str, list[InputFile]] = {topic.name: [] for topic in newest.held.topics}
     files = FamilyState(state / "segments", FILES, newest.segments.get(FILES.name, []))
     for topic, *values in files.expiring(None, 2**63 - 1, _COLUMNS).iter_rows():
@@ -52,4 +78,34 @@ def read_recorded(state: Path) -> Recorded:
     for partition in newest.partitions:
         if partition.unfinished is not None:
             inputs[partition.topic].append(partition.unfinished)
-    return Recorded(newest, past, inputs)
+    recorded = Recorded(newest, before, inputs, {table: [] for table in TABLES}, [])
+    _find_rows(recorded, out, aside)
+    return recorded
+
+
+def _find_rows(recorded: Recorded, out: Path, aside: Path) -> None:
+    """Fill in where the rows are; raises FileNotFoundError where waiting rows went while they were copied."""
+    listed = {file.path for file in recorded.published()}
+    for table in TABLES:
+        for path in sorted((out / table).glob("**/*.parquet")):
+            if _commit_of(path.name) <= recorded.newest.number:
+                recorded.files[table].append(path)
+                if str(path.relative_to(out)) not in listed:
+                    recorded.unknown.append(str(path.relative_to(out)))
+    for file in recorded.newest.published:  # of a roll that was cut off, or is on its way
+        if not (out / file.path).exists() and (out / STAGING / file.staged).exists():
+            recorded.files[file.path.partition("/")[0]].append(_copy(out / STAGING / file.staged, aside))
+    for part in recorded.newest.parts:
+        recorded.files[part.table].append(_copy(out / STAGING / part.name, aside))
+
+
+def _copy(path: Path, aside: Path) -> Path:
+    aside.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(path, aside / path.name))
+
+
+def _commit_of(name: str) -> int:
+    """The commit in the name of a published file; 0 where there is none."""
+    with suppress(ValueError):
+        return int(name[:12])
+    return 0

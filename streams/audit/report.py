@@ -20,7 +20,8 @@ _SHOWN = 20
 class Audit:
     """explained: outcome_id, why, amount, value (the replay's less what was published); different: by table, net rows
     that only one side has; missing_events: kind, id, where; broken_sums: outcome_id, expected, found; counts: per
-    topic and partition, with ``sums``; late: records too late, and how many of them are copies of accepted events."""
+    topic and partition, with ``sums``; wrong_refusals: places and ``problem`` of records refused as too late that are
+    not, and the reverse; late: records too late, and how many of them are copies of accepted events."""
 
     commit_id: int
     watermark_us: int | None
@@ -34,6 +35,7 @@ class Audit:
     outcomes_checked: int
     broken_sums: pl.DataFrame
     counts: pl.DataFrame
+    wrong_refusals: pl.DataFrame
     files: list[FileProblem]
     inputs: list[FileProblem]
 
@@ -44,6 +46,7 @@ class Audit:
             self.different
             or self.missing_events.height
             or self.broken_sums.height
+            or self.wrong_refusals.height
             or self.files
             or self.inputs
             or not self.counts["sums"].all()
@@ -70,6 +73,7 @@ def as_json(audit: Audit) -> str:
         "late": audit.late,
         "conservation": {"checked": audit.outcomes_checked, "broken": audit.broken_sums.to_dicts()},
         "counts": audit.counts.to_dicts(),
+        "wrong_refusals": audit.wrong_refusals.to_dicts(),
         "files": [vars(problem) for problem in audit.files],
         "input_files": [vars(problem) for problem in audit.inputs],
     }
@@ -91,6 +95,9 @@ def as_text(audit: Audit) -> str:
             f"duplicates {row['duplicates']:,} + dead letters {row['dead_letters']:,} + ignored {row['ignored']:,}: "
             f"{state}"
         )
+    if audit.wrong_refusals.height:
+        lines.append(f"WRONGLY judged for lateness: {audit.wrong_refusals.height:,} records")
+        lines += _rows(audit.wrong_refusals)
     for name, problems in (("published", audit.files), ("input", audit.inputs)):
         lines += [f"{name} file {problem.problem}: {problem.path}" for problem in problems]
     if not audit.files:

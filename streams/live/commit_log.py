@@ -167,6 +167,14 @@ def read_newest(state: Path) -> tuple[int, bytes] | None:
     return None
 
 
+def read_all(state: Path) -> list[tuple[int, bytes]]:
+    """(number, content) of all commits that are not folded yet, in order, for readers beside a running process."""
+    while (folder := commits_folder(state)) is not None:
+        with contextlib.suppress(FileNotFoundError):  # a start has just renamed the folder, or a commit was folded
+            return [_read(number, path) for number, path in sorted(_commits(folder))]
+    return []
+
+
 def _commits(folder: Path) -> list[tuple[int, Path]]:
     found = [(_COMMIT.fullmatch(path.name), path) for path in folder.iterdir()]
     return [(int(match.group(1)), path) for match, path in found if match]
