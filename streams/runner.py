@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams.live.batches import Batch, FileBatches
 from streams.live.engine import Engine
+from streams.live.families import FILES
 from streams.live.file_reader import InputFile
 from streams.live.http import Health, Metrics, serve
 from streams.live.journal import Journal, silent
@@ -122,7 +123,7 @@ def _batches(settings: Settings, engine: Engine) -> FileBatches | KafkaBatches:
         return KafkaBatches(settings.input, lambda: limits_of(settings), idle_after, known)
     batches = FileBatches(settings.input, lambda: limits_of(settings), idle_after)
     finished: dict[str, list[InputFile]] = {topic.name: [] for topic in settings.input.topics}
-    for name, file in finished_files(engine.state):
+    for name, file in finished_files(engine.state.families[FILES.name]):
         finished[name].append(file)
     was = {p.topic: p for p in partitions}
     for topic in settings.input.topics:

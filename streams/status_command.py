@@ -16,6 +16,7 @@ from streams.live.families import FILES
 from streams.live.family_state import FamilyState
 from streams.live.sizes import Sizes, sizes_of
 from streams.live.state import State
+from streams.live.state_folder import finished_files
 from streams.settings import FilesInput, Settings
 
 
@@ -66,7 +67,7 @@ def status(settings: Settings) -> Status:
 
 
 def _partition(settings: Settings, files: FamilyState, commit: Commit, partition: Partition) -> PartitionStatus:
-    finished = files.expiring(None, 2**63 - 1, ["topic", "name"]).filter(topic=partition.topic)["name"].to_list()
+    finished = [file.name for topic, file in finished_files(files) if topic == partition.topic]
     unread: list[Path] = []
     if isinstance(settings.input, FilesInput):
         unread = [file for file in topic_files(settings.input.path, partition.topic) if file.name not in set(finished)]

@@ -16,8 +16,8 @@ from streams.live.family_state import FamilyState
 from streams.live.file_reader import InputFile
 from streams.live.history import PastCommit, lasting, past_commits
 from streams.live.output_folder import STAGING
+from streams.live.state_folder import finished_files
 
-_COLUMNS = ["topic", "name", "bytes", "modified_ns", "sha256", "records"]
 #: An engine that commits and rolls at each of so many looks is too fast for us.
 _LOOKS = 20
 
@@ -73,8 +73,8 @@ def _read(state: Path, out: Path, aside: Path) -> Recorded:
     before = [past[number] for number in sorted(past) if number < newest.number]
     inputs: dict[str, list[InputFile]] = {topic.name: [] for topic in newest.held.topics}
     files = FamilyState(state / "segments", FILES, newest.segments.get(FILES.name, []))
-    for topic, *values in files.expiring(None, 2**63 - 1, _COLUMNS).iter_rows():
-        inputs[topic].append(InputFile(*values))
+    for topic, file in finished_files(files):
+        inputs[topic].append(file)
     for partition in newest.partitions:
         if partition.unfinished is not None:
             inputs[partition.topic].append(partition.unfinished)

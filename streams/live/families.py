@@ -118,8 +118,10 @@ SUMS = _family(
 
 #: Expiry of what is never forgotten.
 FOREVER_US = 2**62
-#: Event files read to their end.
-FILES = _family("files", topic=_TEXT, name=_TEXT, bytes=_NUMBER, modified_ns=_NUMBER, sha256=_TEXT, records=_NUMBER)
+#: Event files read to their end; numbered in the order in which they were.
+FILES = _family(
+    "files", number=_NUMBER, topic=_TEXT, name=_TEXT, bytes=_NUMBER, modified_ns=_NUMBER, sha256=_TEXT, records=_NUMBER
+)
 #: Combinations of words, by number.
 INFERENCE_PROFILES = _family("inference_profiles", number=_NUMBER, **dict.fromkeys(INFERENCE_PROFILE, _TEXT))
 OUTCOME_PROFILES = _family("outcome_profiles", number=_NUMBER, **dict.fromkeys(OUTCOME_PROFILE, _TEXT))

@@ -11,6 +11,7 @@ import polars as pl
 from schemas.errors import UnavailableError
 from streams.live.commit import Commit
 from streams.live.families import EXPIRY, FILES, FOREVER_US, INFERENCE_PROFILES, OUTCOME_PROFILES
+from streams.live.family_state import FamilyState
 from streams.live.file_reader import InputFile
 from streams.live.rates import rates_name
 from streams.live.segments import SegmentFile, sync
@@ -118,8 +119,9 @@ def lasting_facts(state: State, finished: Iterable[tuple[str, InputFile]]) -> Fa
     forever = pl.lit(FOREVER_US, dtype=pl.Int64).alias(EXPIRY)
     files = pl.DataFrame(
         [{"topic": topic, **msgspec.structs.asdict(file)} for topic, file in finished],
-        schema={name: dtype for name, dtype in FILES.columns.items() if name != EXPIRY},
+        schema={name: dtype for name, dtype in FILES.columns.items() if name not in (EXPIRY, "number")},
     )
+    files = files.with_columns(state.numbered(files.height).alias("number"))
     return {
         FILES.name: files.with_columns(forever),
         INFERENCE_PROFILES.name: state.inference_profiles.take_new().with_columns(forever),
@@ -127,7 +129,7 @@ def lasting_facts(state: State, finished: Iterable[tuple[str, InputFile]]) -> Fa
     }
 
 
-def finished_files(state: State) -> list[tuple[str, InputFile]]:
-    """(topic, file) of the event files read to their ends."""
-    rows = state.expiring(FILES, None, ["topic", "name", "bytes", "modified_ns", "sha256", "records"])
-    return [(topic, InputFile(*values)) for topic, *values in rows.iter_rows()]
+def finished_files(files: FamilyState) -> list[tuple[str, InputFile]]:
+    """(topic, file) of the event files read to their ends, in that order. files: the family FILES."""
+    rows = files.expiring(None, FOREVER_US + 1, [name for name in FILES.columns if name != EXPIRY]).sort("number")
+    return [(topic, InputFile(*values)) for topic, *values in rows.drop("number").iter_rows()]
