@@ -28,7 +28,7 @@ from streams.live.families import FAMILIES, OF_INFERENCES
 from streams.live.held import held_by, refuse_changes
 from streams.live.history import fold
 from streams.live.intake import Intake, counted, intake
-from streams.live.memory import keep_within
+from streams.live.memory import MemoryLimit
 from streams.live.merging import Merger
 from streams.live.moment import Moment
 from streams.live.output_folder import OutputFolder, refuse_occupied_output
@@ -87,7 +87,7 @@ class Engine:
                 newest = self._log.newest()
                 self.newest = None if newest is None else decode_commit(newest[1], folder)
                 self._policy_before = self._recovered(compiled, output)
-                self.state = self._folder.open(self.newest)
+                self.state = self._folder.open(self.newest, MemoryLimit(settings.state.memory_bytes))
         except BaseException:
             self._log.close()
             raise
@@ -147,7 +147,6 @@ class Engine:
         policy = self._rates.policy
         moment = Moment(watermark_us, self._policy_before, policy, resolve_all)
         stepped = step(taken.events, moment, self.state, self.retention)
-        keep_within(self._settings.state.memory_bytes, self.state)
         if not (self._is_news(batch, stepped, watermark_us) or self._committer.has_roll(wanted=roll)):
             return False
         planned = self._planned(batch, taken, stepped, limits, watermark_us, began, must_roll=roll)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,20 @@ class FamilyState:
         self._segments = [segment for segment in self._segments if segment.file.name not in names] + list(new)
         return gone
 
-    def find(self, key: str, hashes: Hashes, columns: list[str], *, visible_from_us: int | None) -> pl.DataFrame:
+    def find(
+        self,
+        key: str,
+        hashes: Hashes,
+        columns: list[str],
+        *,
+        visible_from_us: int | None,
+        after_look: Callable[[], None] = lambda: None,
+    ) -> pl.DataFrame:
         """Every row with one of the hashes that is not expired, with ``asked``: its position in ``hashes``.
 
         hashes: in any order; whoever asks compares the ids. visible_from_us: rows with an earlier expiry are
-        forgotten, though their segment still lies there; None: none is.
+        forgotten, though their segment still lies there; None: none is. after_look: called after each segment that
+        had some.
         """
         order = np.argsort(hashes, kind="stable")
         ascending = hashes[order]
@@ -68,6 +77,7 @@ class FamilyState:
             if len(rows):
                 asked = pl.Series(ASKED, order[positions], dtype=pl.UInt32)
                 found.append(segment.take(rows, columns).insert_column(0, asked))
+                after_look()
         return pl.concat(found)
 
     def expiring(self, from_us: int | None, to_us: int, columns: list[str]) -> pl.DataFrame:

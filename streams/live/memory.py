@@ -1,28 +1,28 @@
-"""What memory a process takes, and how it gives back what mapped state takes of it."""
+"""What memory a process takes, and when mapped state has to give back some of it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from streams.live.state import State
-
 _STATM = Path("/proc/self/statm")
+#: Mapped pages below this share of the limit stay, however much the process takes otherwise: dropping few is in vain.
+_MAPPED_SHARE = 4
 
 
-def resident_bytes() -> int:
-    """The resident memory of this process, mapped files included; 0 where the system does not tell."""
-    try:
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
+class MemoryLimit:
+    """How much memory the process is to take, mapped files included."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+
+    def is_passed(self) -> bool:
+        """Whether pages of mapped files should be given back; false where the system does not tell (10 µs)."""
+        try:
+            _, resident, shared, *_ = (int(pages) * _PAGE for pages in _STATM.read_text().split())
+        except (OSError, ValueError):
+            return False
+        return resident > self._limit_bytes and shared > self._limit_bytes // _MAPPED_SHARE
 
 
-def keep_within(limit_bytes: int, state: State) -> None:
-    """Give the pages of mapped state back to the system where the process takes more than so much.
-
-    They stay in the page cache for as long as the system has room; touching them again costs 0.1 µs a row.
-    """
-    if resident_bytes() > limit_bytes:
-        for family in state.families.values():
-            family.forget_pages()
+_PAGE = os.sysconf("SC_PAGE_SIZE")

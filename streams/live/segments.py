@@ -109,6 +109,8 @@ class Segment:
             self._keys[key] = (hashes, at)
         self.filters = {key: Filter.of(hashes) for key, (hashes, _) in self._keys.items()} if with_filters else {}
         self._columns = list(family.columns)
+        if verify or with_filters:
+            self.forget_pages()  # all of them were touched
 
     def find(self, key: str, hashes: Hashes, bits: Hashes) -> tuple[Rows, Rows]:
         """(positions in ``hashes``, rows of the segment) of every row that has one of the hashes.

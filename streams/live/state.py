@@ -10,6 +10,7 @@ import polars as pl
 from attribution.match import hashed
 from streams.live.families import FAMILIES, FOREVER_US, INFERENCE_PROFILES, OUTCOME_PROFILES, OUTCOMES, Family
 from streams.live.family_state import ASKED, FamilyState
+from streams.live.memory import MemoryLimit
 from streams.live.profiles import INFERENCE_PROFILE, OUTCOME_PROFILE, Numbers, Profiles
 from streams.live.segments import SegmentFile
 
@@ -31,9 +32,14 @@ class State:
         watermark_us: int | None = None,
         next_number: int = 0,
         to_be_asked: bool = True,
+        memory: MemoryLimit | None = None,
     ) -> None:
-        """to_be_asked: see ``FamilyState``. Raises UnavailableError for a segment that is missing or damaged."""
+        """to_be_asked: see ``FamilyState``; memory: above which look-ups give mapped pages back.
+
+        Raises UnavailableError for a segment that is missing or damaged.
+        """
         self.watermark_us = watermark_us
+        self._memory = memory
         self.next_number = next_number
         self.families = {
             name: FamilyState(folder, family, files.get(name, ()), to_be_asked=to_be_asked)
@@ -47,7 +53,15 @@ class State:
 
     def find(self, family: Family, key: str, hashes: pl.Series, columns: list[str]) -> pl.DataFrame:
         """Rows not forgotten that have one of the hashes, with ``asked``: its position."""
-        return self.families[family.name].find(key, hashes.to_numpy(), columns, visible_from_us=self.watermark_us)
+        return self.families[family.name].find(
+            key, hashes.to_numpy(), columns, visible_from_us=self.watermark_us, after_look=self._relieve
+        )
+
+    def _relieve(self) -> None:
+        """Give mapped pages back where the process takes too much: they stay in the page cache while there is room."""
+        if self._memory is not None and self._memory.is_passed():
+            for family in self.families.values():
+                family.forget_pages()
 
     def find_texts(self, family: Family, key: str, column: str, texts: pl.Series, columns: list[str]) -> pl.DataFrame:
         """Rows not forgotten whose ``column`` is one of the texts (not its hash alone), with ``asked``."""

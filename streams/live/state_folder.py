@@ -13,6 +13,7 @@ from streams.live.commit import Commit
 from streams.live.families import EXPIRY, FILES, FOREVER_US, INFERENCE_PROFILES, OUTCOME_PROFILES
 from streams.live.family_state import FamilyState
 from streams.live.file_reader import InputFile
+from streams.live.memory import MemoryLimit
 from streams.live.rates import rates_name
 from streams.live.segments import SegmentFile, sync
 from streams.live.state import Facts, State
@@ -44,11 +45,20 @@ class StateFolder:
             if commit is None or path.name != commit.rates:
                 path.unlink()
 
-    def open(self, commit: Commit | None) -> State:
-        """The state as of a commit; raises UnavailableError for a segment that is missing or damaged."""
+    def open(self, commit: Commit | None, memory: MemoryLimit | None = None) -> State:
+        """The state as of a commit; raises UnavailableError for a segment that is missing or damaged.
+
+        memory: above which look-ups give mapped pages back.
+        """
         if commit is None:
-            return State(self.segments, {})
-        return State(self.segments, commit.segments, watermark_us=commit.watermark_us, next_number=commit.next_number)
+            return State(self.segments, {}, memory=memory)
+        return State(
+            self.segments,
+            commit.segments,
+            watermark_us=commit.watermark_us,
+            next_number=commit.next_number,
+            memory=memory,
+        )
 
     def write_facts(self, number: int, state: State, facts: Facts, *, part: int = 0) -> list[SegmentFile]:
         """Add facts as segments of a commit; they are found from now on, and not yet forced to disk.
