@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from streams.live.kafka_batches import KafkaBatches
 
 #: A batch takes about so many bytes for each of its records, from their lines to the rows of their tables.
-_BYTES_PER_RECORD = 6_144
+_BYTES_PER_RECORD = 8_192
 _BATCH_MIN, _BATCH_MAX = 10_000, 500_000
 _FILES_MAX = 65_536
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -20,16 +18,6 @@ from tests.cases import in_time_order, random_case
 from tests.kafka_pipeline import produce, write_kafka_pipeline
 from tests.live_runs import net
 from tests.reference import attribute
-
-#: A client that could not reach its broker leaves a socket to the garbage collector.
-LEAKS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """What was left is collected in the test that left it."""
-    yield
-    gc.collect()
 
 
 @pytest.mark.parametrize("partitions", [1, 8])
@@ -106,8 +94,6 @@ def test_a_topic_that_is_not_there_is_named(pipeline: Path) -> None:
         consume(pipeline)
 
 
-@LEAKS
-@pytest.mark.usefixtures("collected")
 def test_a_broker_that_is_not_there_is_named(pipeline: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.kafka_client._PATIENCE_MS", 1_000)
     pipeline.write_text(pipeline.read_text().replace(broker.bootstrap, "127.0.0.1:1"))
