@@ -29,7 +29,7 @@ class Retention:
 
     def outcome_expiry_us(self, times_us: Int64s) -> Int64s:
         """When an outcome and its id are forgotten: its time + reversal window + allowed lateness."""
-        return times_us + (self.reversal_window_us + self.allowed_lateness_us)
+        return times_us + self.outcome_us
 
     def reversal_expiry_us(self, times_us: Int64s, outcome_expiry_us: Int64s | None = None) -> Int64s:
         """When a reversal is forgotten: with its outcome, if that is known, in any case not before its own lateness."""
@@ -45,8 +45,18 @@ class Retention:
 
     def bucket_us(self, *, is_of_inferences: bool) -> int:
         """A sixteenth of the longest time that inferences, or outcomes, are kept; at least a minute."""
-        longest = int(self.in_force.late_us.max(initial=0)) if is_of_inferences else self.reversal_window_us
-        return max((longest + self.allowed_lateness_us) // 16, 60_000_000)
+        longest = self.longest_inference_us if is_of_inferences else self.outcome_us
+        return max(longest // 16, 60_000_000)
+
+    @property
+    def longest_inference_us(self) -> int:
+        """How long after its time an inference is kept, under the rules that keep it longest."""
+        return int(self.in_force.late_us.max(initial=0)) + self.allowed_lateness_us
+
+    @property
+    def outcome_us(self) -> int:
+        """How long after its time an outcome is kept."""
+        return self.reversal_window_us + self.allowed_lateness_us
 
     def is_open(self, use_case: pl.Series, inference_us: Int64s, outcome_us: Int64s) -> Bools:
         """Per pair: i − E ≤ o ≤ i + L, both ends inclusive."""

@@ -281,7 +281,7 @@ def _missing_events(
     """Events that only one side accepted as they are, though nothing was refused under their id, and events that
     were accepted again while they were kept: kind, id, where."""
     keys = ["kind", "id", "digest"]
-    published, replayed = tables.contents()
+    published, replayed = tables.contents
     known = pl.concat([refused.select(keys[:2]), tables.used_again()])
     again = tables.used_again().join(tables.forgotten_in_between(retention, watermark_before), on=keys[:2], how="anti")
     sides = [again.with_columns(pl.lit("accepted twice").alias("where"))]

@@ -8,6 +8,7 @@ used again, or where one of two records that need each other came when the other
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,7 @@ class Tables:
     replayed_outcomes: pl.DataFrame
     dead_letters: pl.DataFrame
 
+    @cached_property
     def contents(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """(published, replayed) events as kind (inference, outcome, reversal), id and a digest of their content."""
         return (
@@ -38,7 +40,7 @@ class Tables:
 
     def used_again(self) -> pl.DataFrame:
         """kind and id of events accepted more than once: the id came again after its retention."""
-        published, _ = self.contents()
+        published, _ = self.contents
         ids = published.select("kind", "id")
         return ids.filter(ids.is_duplicated()).unique()
 
@@ -52,7 +54,7 @@ class Tables:
 
     def changed(self) -> pl.DataFrame:
         """kind and id of events that the replay accepts and that were not published as it has them."""
-        published, replayed = self.contents()
+        published, replayed = self.contents
         keys = ["kind", "id", "digest"]
         return replayed.join(published, on=keys, how="anti").select("kind", "id").unique()
 
@@ -176,7 +178,7 @@ def _known_events(tables: Tables, retention: Retention, watermark_before: dict[i
         pl.Series("expiry_us", retention.inference_expiry_us(use_case, _times(tables.inferences))),
     )
     times = _times(tables.outcomes)
-    own = pl.Series(times + retention.allowed_lateness_us)
+    own = pl.Series(retention.reversal_expiry_us(times))
     of_outcome = pl.Series(retention.outcome_expiry_us(times))
     is_reversal = tables.outcomes["kind"] == Kind.REVERSAL.value
     expiry = pl.select(pl.when(is_reversal).then(own).otherwise(of_outcome)).to_series()

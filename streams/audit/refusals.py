@@ -22,7 +22,11 @@ def judged(log: EventLog, inputs: dict[str, list[InputFile]], retention: Retenti
     """
     if log.spilled is not None:
         return None
-    order = {(topic, file.name): rank for topic, files in inputs.items() for rank, file in enumerate(files)}
+    order = pl.DataFrame(
+        [(topic, file.name, rank) for topic, files in inputs.items() for rank, file in enumerate(files)],
+        schema={"source_topic": pl.String, "source_file": pl.String, "rank": pl.Int64},
+        orient="row",
+    )
     frames = []
     for kind in Kind:
         events = log.events(kind)
@@ -30,13 +34,13 @@ def judged(log: EventLog, inputs: dict[str, list[InputFile]], retention: Retenti
         if kind is Kind.INFERENCE:
             expiry = retention.inference_expiry_us(events["use_case"], times)
         elif kind is Kind.REVERSAL:
-            expiry = times + retention.allowed_lateness_us
+            expiry = retention.reversal_expiry_us(times)
         else:
             expiry = retention.outcome_expiry_us(times)
         frames.append(events.select(*_PLACE).with_columns(time_us=pl.Series(times), expiry_us=pl.Series(expiry)))
     events = pl.concat(frames).cast({"source_topic": pl.String, "source_file": pl.String})
-    ranks = [order.get(place, 0) for place in events.select("source_topic", "source_file").iter_rows()]
-    events = events.with_columns(rank=pl.Series(ranks, dtype=pl.Int64)).sort("source_topic", "rank", "source_offset")
+    events = events.join(order, on=["source_topic", "source_file"], how="left")
+    events = events.sort("source_topic", "rank", "source_offset")
     late = [
         too_late(part["time_us"].to_numpy(), None, retention.allowed_lateness_us)[0]
         for part in events.partition_by("source_topic", maintain_order=True)

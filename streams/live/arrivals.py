@@ -89,9 +89,9 @@ def _with_outcomes(reversals: pl.DataFrame, new: pl.DataFrame, state: State, ret
     found = reversals.with_columns(hashes.alias("reverses_hash")).join(
         known, on="reverses", how="left", maintain_order="left"
     )
-    own = found["event_time"].to_physical() + retention.allowed_lateness_us
+    of_outcome = found["outcome_expiry_us"].fill_null(0).to_numpy()
     return found.with_columns(
-        pl.max_horizontal(own.alias(EXPIRY), "outcome_expiry_us").alias(EXPIRY),
+        pl.Series(EXPIRY, retention.reversal_expiry_us(_times(found), of_outcome)),
         pl.col("outcome_number").is_not_null().alias("is_outcome_known"),
     ).drop("outcome_expiry_us")
 

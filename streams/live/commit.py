@@ -90,7 +90,7 @@ class Rolled(msgspec.Struct, frozen=True):
 
 class Commit(msgspec.Struct, frozen=True):
     """Commit ``number``. parts: waiting for a roll; published: the files of this commit's roll; rates: the file of
-    exchange rates in the state folder, None without rates; waiting_outcomes: how many are not yet resolved."""
+    exchange rates in the state folder, None without rates; tables: a digest of the published columns."""
 
     number: int
     writer: int

@@ -126,7 +126,7 @@ FILES = _family(
 INFERENCE_PROFILES = _family("inference_profiles", number=_NUMBER, **dict.fromkeys(INFERENCE_PROFILE, _TEXT))
 OUTCOME_PROFILES = _family("outcome_profiles", number=_NUMBER, **dict.fromkeys(OUTCOME_PROFILE, _TEXT))
 
-#: Families whose rows expire with an inference, or within its time; those of the others with an outcome.
+#: Families whose rows expire about as soon as inferences do; those of the others live as long as an outcome.
 OF_INFERENCES = frozenset(family.name for family in (INFERENCES, WAITS, RESOLVED, SUMS))
 
 FAMILIES = {

@@ -46,7 +46,8 @@ def intake(batch: Batch, before: Iterable[Partition], allowed_lateness_us: int) 
         if len(times) == 0:
             continue
         steps_us[key] = max(largest_step_us(times, newest.get(key)), steps_us.get(key, 0))
-        oldest[key] = min(int(times.min()), oldest.get(key) or int(times.min()))
+        was = oldest.get(key)
+        oldest[key] = int(times.min()) if was is None else min(int(times.min()), was)
         is_late, newest[key] = too_late(times, newest.get(key), allowed_lateness_us)
         in_time = read.decoded.events
         if is_late.any():

@@ -55,9 +55,7 @@ def predicted_bytes(commit: Commit, retention: Retention) -> tuple[int, int] | N
     if not newest or not oldest or max(newest) <= min(oldest):
         return None
     covered = max(newest) - min(oldest)
-    inference_us = 16 * retention.bucket_us(is_of_inferences=True)
-    outcome_us = 16 * retention.bucket_us(is_of_inferences=False)
     return (
-        accepted["inference"] * INFERENCE_BYTES * inference_us // covered,
-        accepted["outcome"] * OUTCOME_BYTES * outcome_us // covered,
+        accepted["inference"] * INFERENCE_BYTES * retention.longest_inference_us // covered,
+        accepted["outcome"] * OUTCOME_BYTES * retention.outcome_us // covered,
     )
