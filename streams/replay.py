@@ -7,7 +7,7 @@ threads or the file boundaries.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import chain
@@ -88,9 +88,7 @@ def _published(
     """Publish the tables; gives the manifest and what was read."""
     with staged(out) as stage:
         memory = memory_bytes or usable_memory()
-        parts = parts_needed(chain.from_iterable(files.values()), memory)
-        events = EventLog(Spill(memory, stage / "spill", parts))
-        read_log(events, settings, files, limits, before_us=to_us, progress=progress)
+        events = read_within(memory, stage / "spill", settings, files, limits, before_us=to_us, progress=progress)
 
         def describe(tables: dict[str, Any]) -> dict[str, Any]:
             head = manifest(settings, engine="replay", commit_id=0, watermark_us=events.newest_event_time_us)
@@ -120,6 +118,24 @@ def _refuse_other_folders(settings: Settings, log: Path, out: Path, state: Path,
             raise setting_error(f"{option} (with --state)", expected=f"the pipeline's own, {expected}", got=str(given))
     if to_us is not None:
         raise setting_error("--to (with --state)", expected="the whole log", got=Bare("a part of it"))
+
+
+def read_within(
+    memory_bytes: int,
+    spill: Path,
+    settings: Settings,
+    files: dict[str, list[Path]],
+    limits: Limits,
+    *,
+    before_us: int | None = None,
+    upto: Mapping[Path, int] | None = None,
+    progress: Progress | None = None,
+) -> EventLog:
+    """Read files by topic; what memory does not hold goes to the folder ``spill``. For the rest see ``read_log``."""
+    parts = parts_needed(chain.from_iterable(files.values()), memory_bytes)
+    events = EventLog(Spill(memory_bytes, spill, parts))
+    read_log(events, settings, files, limits, before_us=before_us, upto=upto, progress=progress)
+    return events
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -60,6 +60,12 @@ def test_a_healthy_run_is_identical_and_everything_sums(healthy: Path) -> None:
     assert all(row["sums"] for row in found["counts"])
 
 
+def test_a_log_larger_than_memory_is_audited_too(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.audit.command.usable_memory", lambda: 1)
+    monkeypatch.setattr("streams.replay.parts_needed", lambda *_: 3)
+    assert audited(healthy, code=0)["result"] == "identical"
+
+
 def test_rows_that_wait_for_a_roll_count_as_published(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.live.committer.Committer.is_roll_due", lambda *_: False)
     (healthy / "log" / "inferences" / "900.jsonl").write_text(
