@@ -158,13 +158,14 @@ def events(folder: Path, log: Log, batch: int, commits: int) -> float:
         f"{cpu:.1f} µs of processor per event, {got:.1f} cores in use; load of the machine {os.getloadavg()[0]:.1f}",
     )
     say("median commit, mostly without a roll", f"{batch / statistics.median(took):,.0f} events/s", _longest(took))
-    resident = [entry["memory"]["resident"] for entry in seen]
-    anonymous = [entry["memory"]["anonymous"] for entry in seen]
+    between = run.printed["between"][1:]
+    resident, anonymous = ([entry[kind] for entry in between] for kind in ("resident", "anonymous"))
+    state = sum(file.stat().st_size for file in (folder / "state").rglob("*") if file.is_file())
     say(
-        "resident memory after a commit",
+        "resident memory between batches",
         f"{statistics.median(resident) / _MIB:,.0f} MiB",
         f"of which not mapped files {statistics.median(anonymous) / _MIB:,.0f}; largest {max(resident) / _MIB:,.0f}; "
-        f"peak {run.printed['memory']['peak'] / _MIB:,.0f}",
+        f"peak within one {run.printed['memory']['peak'] / _MIB:,.0f}; state {state / _MIB:,.0f} on disk",
     )
     say("SIGTERM to exit", f"{run.ended_at - run.printed['stopped_at']:.2f} s")
     return count / whole

@@ -142,6 +142,21 @@ class Watcher:
             signal.raise_signal(signal.SIGTERM)
 
 
+def watched_between_batches() -> list[dict[str, int]]:
+    """Grows by what memory the process takes each time a batch is done and the next not begun; one may be read."""
+    seen = []
+    commit = Engine.commit
+
+    @functools.wraps(commit)
+    def watched(*args: Any, **kwargs: Any) -> bool:
+        is_made = commit(*args, **kwargs)
+        seen.append(memory())
+        return is_made
+
+    _replace(Engine, "commit", watched)
+    return seen
+
+
 def memory() -> dict[str, int]:
     """Resident memory of this process in bytes, by kind, and its peak."""
     names = {"VmRSS": "resident", "RssAnon": "anonymous", "RssFile": "mapped", "VmHWM": "peak"}
@@ -161,6 +176,7 @@ def main() -> None:
 
     settings = load_settings(chosen.pipeline)
     watcher = Watcher(chosen.commits, Stages(time.process_time if chosen.serial else time.perf_counter))
+    between = watched_between_batches()
     if chosen.serial:
         _replace(futures, "ThreadPoolExecutor", Serial)
     profile = cProfile.Profile() if chosen.profile else None
@@ -170,7 +186,9 @@ def main() -> None:
     if profile:
         profile.disable()
         profile.dump_stats(chosen.profile)
-    print(json.dumps({"entries": watcher.seen, "stopped_at": watcher.stopped_at, "memory": memory()}))
+    print(
+        json.dumps({"entries": watcher.seen, "stopped_at": watcher.stopped_at, "memory": memory(), "between": between})
+    )
 
 
 if __name__ == "__main__":

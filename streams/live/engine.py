@@ -28,7 +28,7 @@ from streams.live.families import FAMILIES, OF_INFERENCES
 from streams.live.held import held_by, refuse_changes
 from streams.live.history import fold
 from streams.live.intake import Intake, counted, intake
-from streams.live.memory import MemoryLimit
+from streams.live.memory import MemoryLimit, release_unused
 from streams.live.merging import Merger
 from streams.live.moment import Moment
 from streams.live.output_folder import OutputFolder, refuse_occupied_output
@@ -160,6 +160,8 @@ class Engine:
         self._behind.add_done_callback(self._note_failure)
         if not behind:
             self.flush()
+        self.state.relieve()
+        release_unused()
         return True
 
     def _watermark(self, taken: Intake, *, resolve_all: bool) -> int | None:

@@ -71,13 +71,14 @@ class Merger:
     def _merge(self, name: str, old: list[SegmentFile], commit: int, watermark_us: int | None) -> Merged:
         family, bucket_us = FAMILIES[name], self._bucket_us[name]
         rows = pl.concat([self._rows(file, family) for file in old])
-        if watermark_us is not None:
+        if watermark_us is not None and min(file.min_expiry_us for file in old) < watermark_us:
             rows = rows.filter(rows[EXPIRY] >= watermark_us)
-        buckets = rows[EXPIRY].to_numpy() // bucket_us
+        by_bucket = _dealt_out(rows, bucket_us)
+        del rows
         new = []
-        for bucket in np.unique(buckets).tolist():
+        for bucket in list(by_bucket):
             stem = f"{commit:012d}-{self._writer:06d}-{name}-{bucket}.merged.arrow"
-            file = write_segment(self._folder, stem, family, rows.filter(pl.Series(buckets == bucket)))
+            file = write_segment(self._folder, stem, family, by_bucket.pop(bucket))
             sync(self._folder / stem)
             new.append(Segment(self._folder, file, family, verify=False))
         sync(self._folder)
@@ -98,6 +99,15 @@ class Merger:
         if self._running is not None and not self._running.cancelled() and self._running.exception() is None:
             for segment in self._running.result().new:
                 (self._folder / segment.file.name).unlink(missing_ok=True)
+
+
+def _dealt_out(rows: pl.DataFrame, bucket_us: int) -> dict[int, pl.DataFrame]:
+    """The rows of each bucket; of one bucket, as a rule, and then nothing is copied."""
+    buckets = rows[EXPIRY].to_numpy() // bucket_us
+    found = np.unique(buckets).tolist()
+    if len(found) == 1:
+        return {found[0]: rows}
+    return {bucket: rows.filter(pl.Series(buckets == bucket)) for bucket in found}
 
 
 def groups(files: Iterable[SegmentFile], bucket_us: int) -> list[list[SegmentFile]]:

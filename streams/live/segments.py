@@ -10,6 +10,7 @@ import mmap
 import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -19,6 +20,9 @@ import pyarrow as pa
 from schemas.errors import UnavailableError
 from streams.live.families import EXPIRY, Family
 from streams.live.filters import Filter, Hashes
+
+#: Few, large writes: how the page cache was filled decides what a page costs to map.
+_WRITE_BYTES = 16 << 20
 
 Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 Times = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -41,29 +45,47 @@ def write_segment(folder: Path, name: str, family: Family, rows: pl.DataFrame) -
     A further key has two columns of its own: its hashes in ascending order, and the rows they stand in.
     """
     ordered = rows.select(list(family.columns)).sort(family.sort_by, maintain_order=True)
+    del rows  # freed here, where the caller has let go of them: a merge holds them once less
     assert dict(ordered.schema) == family.columns, f"{family.name}: {ordered.schema}"
     for key in family.keys[1:]:
         order = ordered[key].arg_sort(nulls_last=True).cast(pl.UInt32)
         ordered = ordered.with_columns(ordered[key].gather(order).alias(_sorted(key)), order.alias(_row(key)))
-    table = ordered.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        for batch in table.to_batches():
-            writer.write_batch(batch)
-    content = sink.getvalue()
     path = folder / name
     try:
-        # One large write: how the page cache was filled decides what a page costs to map.
-        with path.open("xb", buffering=0) as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) :]
+        with path.open("xb", buffering=_WRITE_BYTES) as file:
+            written = _Checked(file)
+            table = ordered.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+            with pa.ipc.new_file(pa.PythonFile(written, mode="w"), table.schema) as writer:
+                for batch in table.to_batches():
+                    writer.write_batch(batch)
     except OSError as error:
         if not isinstance(error, FileExistsError):  # what was there before is not ours to remove
             path.unlink(missing_ok=True)
         raise UnavailableError(f"{path}: cannot be written: {error.strerror or error}") from error
     expiry = ordered[EXPIRY].to_numpy()
-    return SegmentFile(name, ordered.height, content.size, zlib.crc32(content), int(expiry.min()), int(expiry.max()))
+    return SegmentFile(name, ordered.height, written.bytes, written.crc32, int(expiry.min()), int(expiry.max()))
+
+
+class _Checked:
+    """A file that is written once from its beginning; knows the size and the checksum of what was written."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.bytes, self.crc32 = 0, 0
+
+    def write(self, data: bytes) -> int:
+        self.crc32 = zlib.crc32(data, self.crc32)
+        count = self._file.write(data)
+        self.bytes += count
+        return count
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def sync(path: Path) -> None:

@@ -54,10 +54,10 @@ class State:
     def find(self, family: Family, key: str, hashes: pl.Series, columns: list[str]) -> pl.DataFrame:
         """Rows not forgotten that have one of the hashes, with ``asked``: its position."""
         return self.families[family.name].find(
-            key, hashes.to_numpy(), columns, visible_from_us=self.watermark_us, after_look=self._relieve
+            key, hashes.to_numpy(), columns, visible_from_us=self.watermark_us, after_look=self.relieve
         )
 
-    def _relieve(self) -> None:
+    def relieve(self) -> None:
         """Give mapped pages back where the process takes too much: they stay in the page cache while there is room."""
         if self._memory is not None and self._memory.is_passed():
             for family in self.families.values():
