@@ -129,49 +129,88 @@ def model_names(model: str, model_version: str | None, provider: str | None) -> 
     return names if provider is None else [*names, *(f"{provider}/{name}" for name in names)]
 
 
+#: What of an inference decides its prices, its rates and, with ``attribution.cost_model.Scope``, its bill lines.
+PROFILE_WORDS = ("use_case", "model", "model_version", "endpoint", "provider", "service_tier", "cost_currency")
 _MODEL = ["model", "model_version", "provider", "service_tier"]
-_PRICE_KEY = [*_MODEL, "_lists", "_passed"]
+_PRICE_KEY = ["profile", "_lists", "_passed"]
 _PRICES = [f"_{kind}_price" for kind in TokenKind]
 _TOKENS = [f"_{kind}_tokens" for kind in TokenKind]
 
 
-def with_costs(inferences: pl.LazyFrame, lists: Iterable[PriceList], conversion: Conversion) -> pl.LazyFrame:
-    """Each inference with its estimated cost; the columns of ``schemas.outputs.INFERENCES`` that prices need go in.
+@dataclass(frozen=True)
+class Estimator:
+    """The prices and rates of a log's few distinct models and days, looked up once for all of its inferences.
 
-    Out come all columns, ``cost`` replaced by Int128 units of 10⁻¹² of the base currency (null where unknown), and
-    ``cost_reason``, why it is unknown. Texts come out as plain text. The order of rows is not kept.
-
-    ``inferences`` is read once here, for its distinct models, currencies and days (a small frame), and once more
-    by whoever collects the result.
+    prices: per profile, number of lists in force and number of sizes passed; rates: per foreign currency and day;
+    starts_us and sizes: where a list comes into force, and the numbers of input tokens above which some price changes.
     """
-    lists = sorted(lists, key=lambda price_list: price_list.effective_from_us)
-    places = _places(lists)
-    thresholds = _thresholds(lists)
-    inferences = inferences.with_columns(
-        pl.col(*_MODEL, "cost_currency").cast(pl.String), pl.col("event_time").dt.date().alias("_day")
-    )
-    distinct = inferences.select(*_MODEL, "cost_currency", "_day").unique().collect(engine="streaming")
-    currencies = {*distinct["cost_currency"].drop_nulls(), *(price_list.currency for price_list in lists)}
-    prices = _price_table(distinct.select(_MODEL).unique(), lists, places, thresholds)
-    rate = _rate_table(sorted(currencies), distinct["_day"].unique(), conversion).lazy()
-    time_us = pl.col("event_time").to_physical()
-    input_tokens = pl.col("input_tokens").fill_null(0)
-    return (
-        inferences.with_columns(
-            _count([time_us >= price_list.effective_from_us for price_list in lists]).alias("_lists"),
-            _count([input_tokens > threshold for threshold in thresholds]).alias("_passed"),
-            *_token_columns(),
+
+    prices: pl.DataFrame
+    rates: pl.DataFrame
+    base_currency: str
+    starts_us: tuple[int, ...]
+    sizes: tuple[int, ...]
+    places: int
+
+    @classmethod
+    def of(
+        cls, profiles: pl.DataFrame, days: pl.Series, lists: Iterable[PriceList], conversion: Conversion
+    ) -> Estimator:
+        """profiles: ``profile`` (UInt32) and the texts of PROFILE_WORDS; days: every day (date) of the inferences."""
+        lists = sorted(lists, key=lambda price_list: price_list.effective_from_us)
+        places, sizes = _places(lists), _sizes(lists)
+        currencies = {*profiles["cost_currency"].drop_nulls(), *(price_list.currency for price_list in lists)}
+        return cls(
+            prices=_price_table(profiles.select("profile", *_MODEL), lists, places, sizes),
+            rates=rate_table(sorted(currencies - {conversion.base_currency}), days.unique(), conversion),
+            base_currency=conversion.base_currency,
+            starts_us=tuple(price_list.effective_from_us for price_list in lists),
+            sizes=tuple(sizes),
+            places=places,
         )
-        .join(prices.lazy(), on=_PRICE_KEY, how="left", nulls_equal=True)
-        .join(rate.rename({"currency": "_currency", "rate": "_rate"}), on=["_currency", "_day"], how="left")
-        .join(rate.rename({"currency": "cost_currency", "rate": "_own_rate"}), on=["cost_currency", "_day"], how="left")
-        .with_columns(
-            _exact(["_own_units"], ["_one"], "_own_rate", UNIT).alias("_own"),
-            _exact(_TOKENS, _PRICES, "_rate", 10 ** (places + 9 - COST_PLACES)).alias("_estimate"),
+
+    def estimates(self, inferences: pl.DataFrame) -> pl.DataFrame:
+        """What each inference is estimated to cost, in their order.
+
+        In go ``profile``, ``cost_currency`` (text), ``event_time``, the token columns, ``cost`` and ``cache_hit``. Out
+        come ``estimate`` (Int128 units of 10⁻¹² of the base currency, null where unknown), ``cost_reason`` (why it is
+        unknown) and ``price_list`` (the list that made it, null where none did).
+        """
+        time_us = pl.col("event_time").to_physical()
+        input_tokens = pl.col("input_tokens").fill_null(0)
+        priced = (
+            inferences.lazy()
+            .select(
+                "profile",
+                "cost_currency",
+                "cache_hit",
+                "input_tokens",
+                _count([time_us >= start_us for start_us in self.starts_us]).alias("_lists"),
+                _count([input_tokens > size for size in self.sizes]).alias("_passed"),
+                pl.col("event_time").dt.date().alias("_day"),
+                *_token_columns(),
+            )
+            .join(self.prices.lazy(), on=_PRICE_KEY, how="left", maintain_order="left")
         )
-        .with_columns(_cost(), _cost_reason())
-        .select(*inferences.drop("_day").collect_schema().names(), "cost_reason")
-    )
+        rated = self._with_rate(self._with_rate(priced, "_currency", "_rate"), "cost_currency", "_own_rate")
+        return (
+            rated.with_columns(
+                _exact(["_own_units"], ["_one"], "_own_rate", UNIT).alias("_own"),
+                _exact(_TOKENS, _PRICES, "_rate", 10 ** (self.places + 9 - COST_PLACES)).alias("_estimate"),
+            )
+            .with_columns(_cost().alias("estimate"), _cost_reason())
+            .select("estimate", "cost_reason", pl.when(_is_estimated_by_price()).then("_list").alias("price_list"))
+            .collect()
+        )
+
+    def _with_rate(self, rows: pl.LazyFrame, currency: str, rate: str) -> pl.LazyFrame:
+        """The rate of each row's currency on its day; looked up only where there is foreign money."""
+        of_base = pl.when(pl.col(currency) == self.base_currency).then(pl.lit(UNIT, dtype=INT))
+        if self.rates.height == 0:
+            return rows.with_columns(of_base.alias(rate))
+        foreign = self.rates.lazy().rename({"currency": currency, "rate": "_foreign"})
+        joined = rows.join(foreign, on=[currency, "_day"], how="left", maintain_order="left")
+        return joined.with_columns(of_base.otherwise("_foreign").alias(rate)).drop("_foreign")
 
 
 def _places(lists: Iterable[PriceList]) -> int:
@@ -183,7 +222,7 @@ def _places(lists: Iterable[PriceList]) -> int:
     return max(places)
 
 
-def _thresholds(lists: Iterable[PriceList]) -> list[int]:
+def _sizes(lists: Iterable[PriceList]) -> list[int]:
     """Every number of input tokens at which some price changes, ascending."""
     keys = {key for price_list in lists for model in price_list.models.values() for key in model}
     return sorted({key.above_tokens for key in keys if key.above_tokens is not None})
@@ -207,32 +246,30 @@ def _token_columns() -> list[pl.Expr]:
     ]
 
 
-def _price_table(
-    models: pl.DataFrame, lists: Sequence[PriceList], places: int, thresholds: Sequence[int]
-) -> pl.DataFrame:
-    """Prices in units of 10^-places per model, number of lists in force and number of thresholds passed.
+def _price_table(models: pl.DataFrame, lists: Sequence[PriceList], places: int, sizes: Sequence[int]) -> pl.DataFrame:
+    """Prices in units of 10^-places per profile, number of lists in force and number of sizes passed.
 
-    A loop over the log's distinct models, of which there are few, not over its inferences.
+    models: ``profile`` and the columns of _MODEL. A loop over the log's distinct models, of which there are few, not
+    over its inferences.
     """
-    schema = dict.fromkeys(_MODEL, pl.String()) | {"_lists": pl.UInt32(), "_passed": pl.UInt32()}
+    schema = {"profile": pl.UInt32(), "_lists": pl.UInt32(), "_passed": pl.UInt32(), "_list": pl.String()}
     rows: list[tuple[object, ...]] = []
-    for model, model_version, provider, service_tier in models.iter_rows():
+    for profile, model, model_version, provider, service_tier in models.iter_rows():
         names = model_names(model, model_version, provider)
         for in_force in range(1, len(lists) + 1):
             found = newest_with(lists[:in_force], names)
             if found is None:
                 continue
             price_list, prices = found
-            # Between two thresholds prices do not change, so that one size stands for all.
-            for passed, size in enumerate([0, *(threshold + 1 for threshold in thresholds)]):
+            # Between two sizes prices do not change, so that one stands for all.
+            for passed, size in enumerate([0, *(size + 1 for size in sizes)]):
                 of_kinds = [token_price(prices, kind, service_tier or STANDARD_TIER, size) for kind in TokenKind]
                 price_units = [None if price is None else int(Fraction(price) * 10**places) for price in of_kinds]
-                key = (model, model_version, provider, service_tier, in_force, passed)
-                rows.append((*key, price_list.currency, *price_units))
+                rows.append((profile, in_force, passed, price_list.name, price_list.currency, *price_units))
     return pl.DataFrame(rows, schema={**schema, "_currency": pl.String(), **dict.fromkeys(_PRICES, INT)}, orient="row")
 
 
-def _rate_table(currencies: Sequence[str], days: pl.Series, conversion: Conversion) -> pl.DataFrame:
+def rate_table(currencies: Sequence[str], days: pl.Series, conversion: Conversion) -> pl.DataFrame:
     """``currency``, ``_day``, ``rate`` (Int128 units of 10⁻⁹, null where there is none in force)."""
     pairs = pl.DataFrame({"currency": currencies}, schema={"currency": pl.String}).join(
         days.to_frame("_day"), how="cross"
@@ -256,17 +293,24 @@ def _exact_product(
     pairs = list(zip(tokens, prices, strict=True))
     total = frame.select(_sum_of_products(pairs, INT)).to_series()
     result = divide_half_even(total * frame[rate], integer(divisor))
+    largest = sum(_largest(frame[token]) * _largest(frame[price]) for token, price in pairs) * _largest(frame[rate])
+    if largest < _SAFE_PRODUCT:
+        return result
     size = frame.select(_sum_of_products(pairs, pl.Float64()) * pl.col(rate).cast(pl.Float64)).to_series()
     large = (size >= _SAFE_PRODUCT).fill_null(False).arg_true()
-    if len(large) == 0:
-        return result
     # Row by row, for 128 bits do not hold the product: amounts near the bounds of the input, or prices with
     # more than twenty places.
     exact = [
         round(Fraction(row[rate] * sum(row[token] * (row[price] or 0) for token, price in pairs), divisor))
         for row in frame[large].iter_rows(named=True)
     ]
-    return result.scatter(large, pl.Series(exact, dtype=INT))
+    return result.scatter(large, pl.Series(exact, dtype=INT)) if len(large) else result
+
+
+def _largest(column: pl.Series) -> int:
+    """The largest value of a column whose values are not negative; 0 without any."""
+    largest = column.max()
+    return largest if isinstance(largest, int) else 0
 
 
 def _sum_of_products(pairs: Sequence[tuple[str, str]], dtype: pl.DataType) -> pl.Expr:
@@ -286,7 +330,11 @@ _IS_CACHE_HIT = pl.col("cache_hit").fill_null(False)
 def _cost() -> pl.Expr:
     """The ladder: own cost, cache hit, price × tokens."""
     estimate = pl.when(_IS_CACHE_HIT).then(pl.lit(0, dtype=INT)).otherwise("_estimate")
-    return pl.when(pl.col("_own_units").is_not_null()).then("_own").otherwise(estimate).alias("cost")
+    return pl.when(pl.col("_own_units").is_not_null()).then("_own").otherwise(estimate)
+
+
+def _is_estimated_by_price() -> pl.Expr:
+    return pl.col("_own_units").is_null() & ~_IS_CACHE_HIT & pl.col("estimate").is_not_null()
 
 
 def _cost_reason() -> pl.Expr:

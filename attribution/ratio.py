@@ -1,335 +1,200 @@
 """What groups of inferences cost, what they are worth, and the ratio of the two.
 
-**Every sum is exact and every quotient is sum over sum.** The data's way: inferences with their cost → requests
-and their cost per group; credits joined to their inferences → value per group; both → figures per group, per
-period's total; beside them holdout inferences and what could not be attributed, in rows of their own.
+**Every sum is exact and every quotient is sum over sum.** The data's way: counts → which money meets which inferences
+(``cost_plan``) → day by day, slice by slice, inferences with their costs (``costing``) and credits → sums per group
+(``collected``) → rows. Nothing is kept per inference but what ``group_sums`` tells.
 
-Group and period are the inference's, never the outcome's. Figures come out as ``Fraction`` (``int`` for counts);
-an unknown one is None with its reason in ``FIGURE_reason``. Rounding is the printer's.
+Group and period are the inference's, never the outcome's or the bill's. Figures come out as ``Fraction`` (``int`` for
+counts); an unknown one is None with its reason in ``FIGURE_reason``. Rounding is the printer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from fractions import Fraction
-from typing import Any
+from typing import Protocol
 
 import polars as pl
 
-from attribution.costs import CostReason
+from attribution.bill_rows import bill_rows, idle_rows, unallocated_rows, unamortised_rows
+from attribution.bills import BillSums
+from attribution.collected import Collected, ReportSlice
+from attribution.cost_model import CostModel, CostType, Scope
+from attribution.cost_plan import Counted, Origin, plan_costs, pot_of
+from attribution.costing import Costing
+from attribution.costs import Conversion, Estimator
+from attribution.division import Costed
 from attribution.figures import Row, Sums, cost_figures, figures, known_or
-from attribution.money import INT, UNIT
-from schemas.reasons import Unattributed
+from attribution.money import UNIT
+from attribution.overhead_sums import Group
+from attribution.unattributed_rows import unattributed_rows
+from attribution.view import View
 
-KEYS = ("use_case", "model", "model_version", "endpoint", "provider", "arm")
-ATTRIBUTE_PREFIX = "attributes."
-DEFAULT_BY = ("use_case", "model", "model_version")
-#: Period → what polars truncates times to; a week is an ISO week, from Monday.
-PERIODS = {"day": "1d", "week": "1w", "month": "1mo", "quarter": "1q"}
-HOLDOUT = "holdout"
 
-#: Costs are summed in two halves: one sum of 128 bits could wrap.
-_HALF = 10**18
+class Source(Protocol):
+    """Published tables up to the report's commit.
+
+    slices: of one day, in order of time; would_be: as ``Collected`` takes it; credited_amounts: per day of the outcome,
+    in units of 10⁻⁹; unattributed: ledger rows but those of holdouts, day by day of the outcome.
+    """
+
+    def slices(self, day: date) -> Sequence[ReportSlice]: ...
+
+    def would_be(self) -> pl.DataFrame: ...
+
+    def credited_amounts(self) -> Mapping[date, int]: ...
+
+    def unattributed(self) -> Iterable[tuple[date, pl.DataFrame]]: ...
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The tables as published up to the report's commit; ``inferences`` with their cost.
+class Inputs:
+    """What a report rests on. counted: the inferences of the view's range."""
 
-    inferences: ``inference_id``, ``event_time``, the columns of ``KEYS``, ``attributes``, and from
-    ``attribution.costs.with_costs`` ``cost`` (Int128 units of 10⁻¹²) and ``cost_reason``; the others as in
-    ``schemas.outputs``.
-    """
-
-    inferences: pl.LazyFrame
-    credits: pl.LazyFrame
-    unattributed: pl.LazyFrame
-    attributed: pl.LazyFrame
+    model: CostModel
+    bills: Sequence[BillSums]
+    counted: Counted
+    conversion: Conversion
+    source: Source
 
 
 @dataclass(frozen=True)
-class View:
-    """What is asked for: inferences of [from_day, to_day), UTC, as of one moment, by group and period."""
+class Report:
+    """rows: in printed order; warnings: what somebody should look at."""
 
-    as_of: datetime
-    from_day: date
-    to_day: date
-    reversal_window: timedelta
-    by: tuple[str, ...] = DEFAULT_BY
-    period: str | None = None
-    min_priced_share: Fraction = Fraction(99, 100)
+    rows: list[Row]
+    warnings: list[str]
 
 
-#: A group: its period's first day, then its keys' texts.
-_Group = tuple[date | str | None, ...]
-_Groups = dict[_Group, Sums]
+def ratio_report(inputs: Inputs, view: View, observe: Callable[[date, Costed], None] | None = None) -> Report:
+    """Rows ``requests`` (a group), ``total``, ``holdout`` and the others, each by period, then by key, nulls first.
 
-
-def ratio_rows(tables: Tables, view: View) -> list[Row]:
-    """Rows ``requests`` (a group), ``total``, ``holdout``, ``unattributed``; each by period, then by key, nulls first.
-
-    With a period there is a ``total`` for each period that has requests or outcomes; without, one.
+    observe: gets every slice with its costs. With a period there is a ``total`` for each period that has requests,
+    money or outcomes; without, one. Raises ConfigurationError for a pool or a driver's sum that is out of bounds, and
+    for money to be written off that has no rate.
     """
-    group = ["_period", *(f"_key_{number}" for number in range(len(view.by)))]
-    keyed = _keyed(tables.inferences, view, group)
-    requests, holdouts = _inference_sums(keyed, group)
-    pairs = _credited_pairs(tables.credits, keyed, view, group)
-    settled = _settled(tables.attributed, keyed, group)
-    groups = _with_values(requests, pairs, settled, group)
-    totals = _with_values(_summed_by_period(requests), pairs, settled, ["_period"])
-    return [
-        *_group_rows(groups, view),
-        *_total_rows(totals, _attributed_amounts(tables, view), view),
-        *_holdout_rows(holdouts, _would_be_values(tables.unattributed, keyed, group), view),
-        *_unattributed_rows(tables.unattributed, view),
-    ]
-
-
-# Frames: from tables to whole numbers per group
-
-
-def _keyed(inferences: pl.LazyFrame, view: View, group: Sequence[str]) -> pl.LazyFrame:
-    """The range's inferences with their group in columns of their own, so that no key can hide a figure."""
-    keys = [_key(name).alias(column) for name, column in zip(view.by, group[1:], strict=True)]
-    return inferences.filter(in_range("event_time", view)).select(
-        "inference_id",
-        "cost",
-        "cost_reason",
-        (pl.col("arm").cast(pl.String) == HOLDOUT).fill_null(False).alias("is_holdout"),
-        _period("event_time", view).alias("_period"),
-        *keys,
-    )
-
-
-def _key(name: str) -> pl.Expr:
-    if not name.startswith(ATTRIBUTE_PREFIX):
-        return pl.col(name).cast(pl.String)
-    key = name.removeprefix(ATTRIBUTE_PREFIX)
-    texts = pl.col("attributes").str.json_decode(pl.Struct({key: pl.String()}))
-    return texts.struct.rename_fields(["value"]).struct.field("value")  # a key may read like a pattern
-
-
-def in_range(column: str, view: View) -> pl.Expr:
-    """From the first moment of from_day, inclusive, to that of to_day, exclusive."""
-    start, end = (datetime.combine(day, time(), UTC) for day in (view.from_day, view.to_day))
-    return (pl.col(column) >= start) & (pl.col(column) < end)
-
-
-def _period(column: str, view: View) -> pl.Expr:
-    """The first day of the period, which may lie before the range; null without periods."""
-    if view.period is None:
-        return pl.lit(None, dtype=pl.Date)
-    return pl.col(column).dt.truncate(PERIODS[view.period]).dt.date()
-
-
-def _inference_sums(keyed: pl.LazyFrame, group: Sequence[str]) -> tuple[_Groups, _Groups]:
-    """Counts and costs of requests, and of holdout inferences."""
-    half = pl.lit(_HALF, dtype=INT)
-    sums = (
-        keyed.group_by("is_holdout", *group)
-        .agg(
-            pl.len().alias("requests"),
-            (pl.col("cost") // half).sum().alias("high"),
-            (pl.col("cost") % half).sum().alias("low"),
-            *((pl.col("cost_reason") == code.value).sum().alias(code.value) for code in CostReason),
-        )
-        .collect(engine="streaming")
-    )
-    requests: _Groups = {}
-    holdouts: _Groups = {}
-    for row in sums.iter_rows(named=True):  # one row per group
-        unpriced = {code.value: row[code.value] for code in CostReason}
-        of_arm = holdouts if row["is_holdout"] else requests
-        of_arm[tuple(row[name] for name in group)] = Sums(
-            row["requests"], row["high"] * _HALF + row["low"], dict(unpriced)
-        )
-    return requests, holdouts
-
-
-def _summed_by_period(groups: _Groups) -> _Groups:
-    """Counts and costs of each period over all its groups."""
-    totals: _Groups = {}
-    for (period, *_), sums in groups.items():
-        total = totals.setdefault((period,), Sums())
-        total.requests += sums.requests
-        total.cost += sums.cost
-        total.unpriced = {code: count + sums.unpriced[code] for code, count in total.unpriced.items()}
-    return totals
-
-
-def _credited_pairs(ledger: pl.LazyFrame, keyed: pl.LazyFrame, view: View, group: Sequence[str]) -> pl.DataFrame:
-    """One row per outcome and request that it credits: net values in units, whether the credit stands, the group."""
-    value = pl.col("value").to_physical()
-    reversible_from = view.as_of - view.reversal_window
-    nets = ledger.group_by("outcome_id", "inference_id").agg(
-        value.sum().alias("value"),
-        value.filter(pl.col("kind") == "conversion").sum().alias("conversion_value"),
-        value.filter(pl.col("via") == "trace").sum().alias("trace_value"),
-        value.filter(pl.col("outcome_time") >= reversible_from).sum().alias("reversible_value"),
-        (pl.col("sign").cast(pl.Int64).sum() == 1).alias("stands"),
-    )
-    requests = keyed.filter(~pl.col("is_holdout")).select("inference_id", *group)
-    return requests.join(nets, on="inference_id", how="inner").collect(engine="streaming")
-
-
-def _settled(attributed: pl.LazyFrame, keyed: pl.LazyFrame, group: Sequence[str]) -> pl.DataFrame:
-    """Value of settled requests, in units, per group."""
-    earned = attributed.filter(pl.col("settled")).select(
-        "inference_id", pl.col("attributed_value").to_physical().alias("settled_value")
-    )
-    requests = keyed.filter(~pl.col("is_holdout")).select("inference_id", *group)
-    joined = requests.join(earned.filter(pl.col("settled_value") != 0), on="inference_id", how="inner")
-    return joined.group_by(group).agg(pl.col("settled_value").sum()).collect(engine="streaming")
-
-
-def _would_be_values(unattributed: pl.LazyFrame, keyed: pl.LazyFrame, group: Sequence[str]) -> dict[_Group, int]:
-    """What holdout inferences would have earned, in units, per group."""
-    would_be = unattributed.filter(pl.col("reason") == Unattributed.HOLDOUT.value).select(
-        "inference_id", pl.col("value").to_physical().alias("value")
-    )
-    joined = keyed.filter("is_holdout").select("inference_id", *group).join(would_be, on="inference_id", how="inner")
-    sums = joined.group_by(group).agg(pl.col("value").sum()).collect(engine="streaming")
-    return {row[:-1]: row[-1] for row in sums.select(*group, "value").iter_rows()}
-
-
-_VALUES = ["value", "conversion_value", "trace_value", "reversible_value"]
-
-
-def _with_values(requests: _Groups, pairs: pl.DataFrame, settled: pl.DataFrame, group: list[str]) -> _Groups:
-    """Groups with their outcomes and values added (every credited request is in one of them)."""
-    by_outcome = pairs.group_by(group).agg(
-        pl.col(_VALUES).sum(), pl.col("outcome_id").filter("stands").n_unique().alias("outcomes")
-    )
-    for row in by_outcome.iter_rows(named=True):  # one row per group
-        sums = requests[tuple(row[name] for name in group)]
-        sums.outcomes = row["outcomes"]
-        for name in _VALUES:
-            setattr(sums, name, row[name])
-    for row in settled.group_by(group).agg(pl.col("settled_value").sum()).iter_rows(named=True):
-        requests[tuple(row[name] for name in group)].settled_value = row["settled_value"]
-    for row in _concentration(requests, pairs, group).iter_rows(named=True):
-        sums = requests[tuple(row[name] for name in group)]
-        sums.with_value, sums.top_value = row["with_value"], row["top_value"]
-    return requests
-
-
-def _concentration(requests: _Groups, pairs: pl.DataFrame, group: list[str]) -> pl.DataFrame:
-    """Per group: requests whose net value is not 0, and the value of the top ⌈requests / 100⌉.
-
-    Requests of value 0 stand between gains and losses, so a loss is among the top ones only where gains and
-    zeros are fewer than the top.
-    """
-    schema = {name: pairs.schema[name] for name in group} | {"requests": pl.Int64()}
-    counts = pl.DataFrame([(*key, sums.requests) for key, sums in requests.items()], schema=schema, orient="row")
-    earned = (
-        pairs.group_by(*group, "inference_id")
-        .agg(pl.col("value").sum())
-        .filter(pl.col("value") != 0)
-        .join(counts, on=group, how="inner", nulls_equal=True)
-        .sort("value", descending=True)
-    )
-    value = pl.col("value")
-    zeros = pl.col("requests").first() - pl.len()
-    position = pl.int_range(pl.len()) + pl.when(value < 0).then(zeros).otherwise(0)
-    top_count = (pl.col("requests").first() + 99) // 100
-    return earned.group_by(group, maintain_order=True).agg(
-        pl.len().alias("with_value"), value.filter(position < top_count).sum().alias("top_value")
-    )
-
-
-def _attributed_amounts(tables: Tables, view: View) -> dict[_Group, tuple[int, int]]:
-    """Per period of the outcome: credited and unattributed amounts in units, without holdout."""
-    is_holdout = pl.col("reason") == Unattributed.HOLDOUT.value
-    parts = (("credited", tables.credits), ("unattributed", tables.unattributed.filter(~is_holdout)))
-    amount = pl.col("amount").to_physical()
+    costing = costing_of(inputs, view)
+    collected = Collected(view, inputs.model.overheads, inputs.source.would_be())
+    for day in inputs.counted.days():
+        slices = inputs.source.slices(day)
+        for part, costed in zip(slices, costing.day(day, slices), strict=True):
+            collected.add(day, costed, part)
+            if observe is not None:
+                observe(day, costed)
     rows = [
-        table.filter(in_range("outcome_time", view)).select(
-            _period("outcome_time", view).alias("_period"), pl.lit(part).alias("part"), amount.alias("amount")
-        )
-        for part, table in parts
+        *_group_rows(collected.groups(), inputs.model, view),
+        *_total_rows(collected.totals(costing.plan.left_over), inputs, view),
+        *_holdout_rows(collected.holdouts(), view),
+        *idle_rows(costing.plan),
+        *unattributed_rows(inputs.source.unattributed(), view),
+        *unallocated_rows(inputs.bills, view, inputs.conversion.base_currency),
+        *unamortised_rows(inputs.model, inputs.conversion),
+        *_overhead_rows(collected, inputs.model),
+        *bill_rows(inputs.bills, costing.plan, view, inputs.conversion.base_currency),
     ]
-    sums = (
-        pl.concat(rows)
-        .group_by("_period")
-        .agg(pl.col("amount").filter(pl.col("part") == part).sum().alias(part) for part, _ in parts)
-        .collect(engine="streaming")
-    )
-    return {(period,): (credited, other) for period, credited, other in sums.iter_rows()}
+    return Report(rows, costing.warnings())
+
+
+def costing_of(inputs: Inputs, view: View) -> Costing:
+    """The costs of a range, ready to be worked out day by day."""
+    counted = inputs.counted
+    days = pl.Series(counted.days(), dtype=pl.Date)
+    estimator = Estimator.of(counted.profiles, days, inputs.model.price_lists, inputs.conversion)
+    plan = plan_costs(inputs.model, inputs.bills, counted, view, inputs.conversion)
+    costing = Costing(inputs.model, plan, estimator, counted, view)
+    _keep_overhead_that_serves_nobody_on_its_day(costing, inputs, view)
+    return costing
+
+
+def _keep_overhead_that_serves_nobody_on_its_day(costing: Costing, inputs: Inputs, view: View) -> None:
+    """Such days come first: their cost is shared by the requests of the whole period."""
+    left: dict[tuple[int, date | None], dict[str, int]] = defaultdict(lambda: {"indirect": 0, "amortised": 0})
+    for number, served in enumerate(costing.served):
+        for day in filter(served.is_left_over_from, inputs.counted.days()):
+            moved = costing.own_costs(day, inputs.source.slices(day), number)
+            costs = left[number, view.period_of(day)]
+            for component, cost in moved.items():
+                costs[component] += cost
+    for (number, period), costs in left.items():
+        served = costing.served[number]
+        origin = Origin(CostType.INDIRECT, Scope({"use_case": served.of}), entry=f"overhead {served.use_case}")
+        costing.plan.add(pot_of(origin, period, costs, served.others, view))
 
 
 # Rows: from whole numbers per group to figures
 
 
-def _in_order(groups: Iterable[_Group]) -> list[_Group]:
+def _in_order(groups: Iterable[Group]) -> list[Group]:
     """By period, then by key as bytes (which is Python's order of texts); nulls first."""
     return sorted(groups, key=lambda group: [(part is not None, str(part)) for part in group])
 
 
-def _head(row: str, group: _Group, by: Sequence[str]) -> Row:
+def _head(row: str, group: Group, by: Sequence[str]) -> Row:
     return {"row": row, "period": group[0], **dict(zip(by, group[1:], strict=True))}
 
 
-def _group_rows(groups: _Groups, view: View) -> list[Row]:
-    share = view.min_priced_share
+def _group_rows(groups: Mapping[Group, Sums], model: CostModel, view: View) -> list[Row]:
+    share = model.min_priced_share
     return [_head("requests", group, view.by) | figures(groups[group], share) for group in _in_order(groups)]
 
 
-def _total_rows(totals: _Groups, amounts: Mapping[_Group, tuple[int, int]], view: View) -> list[Row]:
-    periods = {*totals, *amounts} if view.period else {(None,)}
+def _total_rows(totals: Mapping[Group, Sums], inputs: Inputs, view: View) -> list[Row]:
+    amounts = _amounts(inputs.source, view)
+    periods: set[Group] = {*totals, *amounts} if view.period else {(None,)}
     rows = []
     for period in _in_order(periods):
         credited, unattributed = amounts.get(period, (0, 0))
         everything = credited + unattributed
         share = Fraction(credited, everything) if everything else None
         attributed_share = known_or("attributed_share", share, "no_amount" if share is None else None)
-        shown = figures(totals.get(period, Sums()), view.min_priced_share)
+        shown = figures(totals.get(period, Sums()), inputs.model.min_priced_share)
         rows.append(_head("total", period, ()) | shown | attributed_share)
     return rows
 
 
-def _holdout_rows(holdouts: _Groups, would_be: Mapping[_Group, int], view: View) -> list[Row]:
-    return [
-        _head("holdout", group, view.by)
-        | {"inferences": holdouts[group].requests}
-        | cost_figures(holdouts[group])
-        | {"would_be_value": Fraction(would_be.get(group, 0), UNIT)}
-        for group in _in_order(holdouts)
-    ]
+def _amounts(source: Source, view: View) -> dict[Group, tuple[int, int]]:
+    """Per period of the outcome: credited and unattributed amounts in units, without holdout."""
+    sums: dict[Group, tuple[int, int]] = {}
+
+    def add(day: date, credited: int, unattributed: int) -> None:
+        if view.holds_day(day):
+            before = sums.get(period := (view.period_of(day),), (0, 0))
+            sums[period] = before[0] + credited, before[1] + unattributed
+
+    for day, amount in source.credited_amounts().items():
+        add(day, amount, 0)
+    for day, rows in source.unattributed():
+        add(day, 0, int(rows["amount"].to_physical().sum()))
+    return sums
 
 
-def _unattributed_rows(unattributed: pl.LazyFrame, view: View) -> list[Row]:
-    """Per use case, reason and period of the outcome; only ``capped`` rows have a value."""
-    words = ["_period", "use_case", "reason"]
-    entries = (
-        unattributed.filter((pl.col("reason") != Unattributed.HOLDOUT.value) & in_range("outcome_time", view))
-        .with_columns(_period("outcome_time", view).alias("_period"))
-        .group_by(*words, "outcome_id", "inference_id", "reversal_id")
-        .agg(
-            pl.col("amount", "value").to_physical().sum(),
-            pl.col("amount").is_not_null().any().alias("has_amount"),
-            (pl.col("sign").cast(pl.Int64).sum() == 1).alias("stands"),
-        )
-    )
-    sums = (
-        entries.filter("stands")
-        .group_by(words)
-        .agg(
-            pl.col("outcome_id").n_unique().alias("outcomes"),
-            pl.col("amount", "value").sum(),
-            pl.col("has_amount").any(),
-        )
-        .collect(engine="streaming")
-    )
-    by_group: dict[_Group, dict[str, Any]] = {
-        tuple(row[name] for name in words): row for row in sums.iter_rows(named=True)
-    }
+def _holdout_rows(holdouts: Mapping[Group, tuple[Sums, int]], view: View) -> list[Row]:
+    rows = []
+    for group in _in_order(holdouts):
+        sums, would_be = holdouts[group]
+        figures_ = {"inferences": sums.requests} | cost_figures(sums)
+        rows.append(_head("holdout", group, view.by) | figures_ | {"would_be_value": Fraction(would_be, UNIT)})
+    return rows
+
+
+def _overhead_rows(collected: Collected, model: CostModel) -> list[Row]:
+    """Inferences that serve another use case: what they cost was moved there, what they earned stands here only."""
+    by_period = collected.overhead.by_period()
     rows: list[Row] = []
-    for group in _in_order(by_group):
-        entry = by_group[group]
-        amount = Fraction(entry["amount"], UNIT) if entry["has_amount"] else None
-        row = _head("unattributed", group, words[1:]) | {"outcomes": entry["outcomes"]}
-        row |= known_or("amount", amount, None if entry["has_amount"] else "no_amount")
-        rows.append(row | ({"value": Fraction(entry["value"], UNIT)} if group[2] == Unattributed.CAPPED else {}))
+    for period, number in sorted(by_period, key=lambda key: (key[0] or date.min, model.overheads[key[1]].use_case)):
+        sums, overhead = by_period[period, number], model.overheads[number]
+        rows.append(
+            {
+                "row": "overhead",
+                "period": period,
+                "use_case": overhead.use_case,
+                "of": overhead.of,
+                "inferences": sums.requests,
+                **cost_figures(sums),
+                "value": Fraction(sums.value, UNIT),
+            }
+        )
     return rows

@@ -7,7 +7,7 @@ explanation is of what was published, whatever the pipeline's own files say by n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,14 +29,24 @@ from attribution.rules import combine, parse_rules
 from attribution.windows import EPOCH
 from schemas.errors import ConfigurationError, UnavailableError, setting_error
 from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, Kind, canonical_columns
+from streams.explain_costs import cost_sections
 from streams.published import Manifest, load_rates, rates_beside, read_manifest, scan_table
 from streams.rule_files import rule_sources
 
 _COMMIT = ("commit_id",)
 
 
-def run_explain(out: Path, *, inference: str | None, outcome: str | None) -> str:
+def run_explain(
+    out: Path,
+    *,
+    inference: str | None,
+    outcome: str | None,
+    costs: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> str:
     """The explanation of one inference or one outcome (exactly one of the two ids is given), as text.
+
+    costs: a cost file, for what the inference cost; say: takes warnings about it.
 
     Raises ConfigurationError, naming it, for an id that is not in the tables; UnavailableError where ``out``
     holds no published tables or they cannot be read.
@@ -46,6 +56,8 @@ def run_explain(out: Path, *, inference: str | None, outcome: str | None) -> str
         tables = _Tables(out, manifest.commit_id)
         if inference is not None:
             sections = _of_inference(tables, inference, _setting(out, manifest))
+            if costs is not None:
+                sections += cost_sections(out, inference, costs, say)
         elif outcome is not None:
             sections = _of_outcome(tables, outcome, _setting(out, manifest))
         else:

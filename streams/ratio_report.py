@@ -13,11 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from fractions import Fraction
 
-from attribution.figures import FIGURES, REASONS, Cell, Row
-from streams.ratio_table import table_text
+from attribution.figures import BILL_FIGURES, FIGURES, REASONS, Cell, Row
+from streams.ratio_table import full_text, table_text
 
 _REPORT_COLUMNS = ("as_of", "from", "to", "base_currency", "reversal_window", "allowed_lateness", "min_priced_share")
 _PROVENANCE_COLUMNS = ("engine", "code_version", "commit_id", "digests")
+#: What a row may be about beside the keys of groups.
+_WORDS = (
+    *("use_case", "model", "model_version", "of", "reason", "line", "entry", "cost_type", "scope"),
+    *("bill", "currency", "shown_in"),
+    *("check", "result", "owner", "remediation", "until", "newest_day", "max_age"),
+)
 _PLACES = {name: places for name, places in FIGURES.items() if places is not None} | {"min_priced_share": 9}
 
 
@@ -30,7 +36,7 @@ def _json_text(rows: Sequence[Row], _by: Sequence[str], _width: int | None) -> s
 def _plain(name: str, cell: Cell) -> str | int | Mapping[str, str] | None:
     match cell:
         case Fraction():
-            return _fixed(cell, _PLACES[name])
+            return full_text(cell) if name in BILL_FIGURES else _fixed(cell, _PLACES[name])
         case datetime():
             return _time_text(cell)
         case date():
@@ -52,10 +58,10 @@ def _fixed(number: Fraction, places: int) -> str:
 
 
 def _csv_text(rows: Sequence[Row], by: Sequence[str], _width: int | None) -> str:
-    """One header for all rows, the same whatever the figures; null is nothing, digests are JSON text."""
+    """One header for all rows, the same whatever the figures; null is nothing, digests and scopes are JSON text."""
     figures = [column for name in FIGURES for column in ([name, f"{name}_reason"] if name in REASONS else [name])]
-    head = ["row", "period", *by, *(name for name in ("use_case", "reason") if name not in by)]
-    columns = [*head, *figures, *_REPORT_COLUMNS, *_PROVENANCE_COLUMNS]
+    head = ["row", "period", *by, *(name for name in _WORDS if name not in by)]
+    columns = [*head, *figures, *BILL_FIGURES, *_REPORT_COLUMNS, *_PROVENANCE_COLUMNS]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

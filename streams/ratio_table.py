@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from attribution.figures import Cell, Row
+from attribution.check import Condition
+from attribution.costs import COST_PLACES
+from attribution.figures import BILL_FIGURES, Cell, Row
 from attribution.windows import EPOCH, time_text
 
 #: The main table in one part, and in more where the terminal is narrower; the last is the narrowest.
@@ -35,7 +38,21 @@ _UNBOUNDED = 10_000
 #: What is left of a key in the narrowest terminal.
 _KEY_WIDTH_MIN = 8
 _MODEL_AND_VERSION = "model, version"
-_KINDS = ("requests", "total", "holdout", "unattributed")
+#: Further parts: their kind of row, title, keys and figures.
+_PARTS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("holdout", "Holdout, in no total", (), ("inferences", "cost", "would_be_value")),
+    ("idle", "Idle: money of scopes without requests, in the total", ("what", "scope"), ("cost", "amortised_cost")),
+    (
+        "overhead",
+        "Overhead: its cost is that of the use case it serves, its value is in no total",
+        ("use_case", "of"),
+        ("inferences", "cost", "amortised_cost", "value"),
+    ),
+    ("unattributed", "Unattributed, in no total", ("use_case", "reason"), ("outcomes", "amount", "value")),
+    ("unallocated", "Unallocated: bill lines that are no inference's cost", ("reason", "bill", "shown_in"), ("cost",)),
+    ("unamortised", "Unamortised: what is left of what was retired", ("what", "scope"), ("cost",)),
+    ("bill", "Bills, in full", ("bill", "currency", "shown_in"), BILL_FIGURES),
+)
 
 
 def table_text(rows: Sequence[Row], by: Sequence[str], width: int | None) -> str:
@@ -43,21 +60,29 @@ def table_text(rows: Sequence[Row], by: Sequence[str], width: int | None) -> str
 
     Only a terminal narrower than the figures themselves gets longer lines.
     """
-    report, kinds = rows[0], {name: [row for row in rows if row["row"] == name] for name in _KINDS}
+    report = rows[0]
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        kinds[str(row["row"])].append(row | _shown_words(row))
     period = ["period"] if any(row["period"] is not None for row in rows) else []
     parts = [
         _header(report),
+        *_check_lines(report, kinds["check"]),
         _main_table([*kinds["requests"], *kinds["total"]], [*period, *by], width),
         *_unpriced(kinds["total"]),
     ]
-    if kinds["holdout"]:
-        figures = ("inferences", "cost", "would_be_value")
-        parts += ["\nHoldout, in no total\n", _tables(kinds["holdout"], [*period, *by], [figures], width)]
-    if kinds["unattributed"]:
-        figures = ("outcomes", "amount", "value")
-        keys = [*period, "use_case", "reason"]
-        parts += ["\nUnattributed, in no total\n", _tables(kinds["unattributed"], keys, [figures], width)]
+    for kind, title, words, figures in _PARTS:
+        if kinds[kind]:
+            of_period = [] if kind in ("unamortised", "bill") else period
+            parts += [f"\n{title}\n", _fitting(kinds[kind], [*of_period, *(words or by)], figures, width)]
     return "".join(parts)
+
+
+def _shown_words(row: Row) -> Row:
+    """What money is for, in one column: a line rule or another table of the cost file, and its scope."""
+    scope = row.get("scope")
+    words = ", ".join(f"{key} {value}" for key, value in scope.items()) if isinstance(scope, Mapping) else ""
+    return {"what": row.get("line") or row.get("entry"), "scope": words or "all inferences"}
 
 
 def _header(report: Row) -> str:
@@ -70,6 +95,26 @@ def _header(report: Row) -> str:
     )
 
 
+def _check_lines(report: Row, found: Iterable[Row]) -> Iterable[str]:
+    """What a check found, a line each; nothing where none was asked for."""
+    if "result" in report:
+        yield f"Check {report['result']}\n"
+    for row in found:
+        names = [str(row[key]) for key in ("use_case", "model", "model_version", "bill") if row.get(key) is not None]
+        if row["check"] == Condition.COST_WITHOUT_REQUESTS:
+            names = [str(row["what"]), f"for {row['scope']}"]
+        details = [
+            f"{name.replace('_', ' ')} {_cell(row, name, {})}"
+            for name in ("reason", "roi_multiple", "full_cost", "newest_day", "max_age")
+            if row.get(name) is not None
+        ]
+        if "from" in row:
+            details.append(f"from {row['from']} to before {row['to']}")
+        if row["result"] == "excused":
+            details.append(f"{row['owner']} until {row['until']}: {row['remediation']}")
+        yield f"  {row['result']}: {row['check']}: {', '.join(names)} ({'; '.join(details)})\n"
+
+
 def _main_table(rows: Sequence[Row], keys: Sequence[str], width: int | None) -> str:
     """All figures, in as few parts as the terminal has room for."""
     for parts in _PARTINGS:
@@ -77,6 +122,15 @@ def _main_table(rows: Sequence[Row], keys: Sequence[str], width: int | None) -> 
         if width is None or max(map(len, text.splitlines())) <= width:
             return text
     return _tables(rows, keys, _PARTINGS[-1], width)
+
+
+def _fitting(rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str], width: int | None) -> str:
+    """One table, or two with half of its many figures each where the terminal is narrower."""
+    text = _tables(rows, keys, [figures], None)
+    if width is None or max(map(len, text.splitlines())) <= width:
+        return text
+    half = len(figures) // 2
+    return _tables(rows, keys, [figures] if half < 4 else [figures[:half], figures[half:]], width)
 
 
 def _tables(rows: Sequence[Row], keys: Sequence[str], parts: Iterable[Sequence[str]], width: int | None) -> str:
@@ -167,14 +221,29 @@ def _total_labels(row: Row, beside: Sequence[str]) -> list[str]:
 
 def _cell(row: Row, name: str, notes: dict[str, str]) -> str:
     cell = row.get(name)
+    if isinstance(cell, Fraction) and name in BILL_FIGURES:
+        return full_text(cell)
     if isinstance(cell, Fraction):
-        return f"{'≥ ' if name == 'cost' and row['priced_share'] not in (None, 1) else ''}{_short(cell)}"
+        return f"{'≥ ' if name == 'cost' and row.get('priced_share', 1) not in (None, 1) else ''}{_short(cell)}"
     if isinstance(cell, int):
         return f"{cell:,}"
     if cell is None and f"{name}_reason" in row:
         reason = str(row[f"{name}_reason"])
         return f"({notes.setdefault(reason, chr(ord('a') + len(notes)))})"
     return "" if cell is None else str(cell)
+
+
+def full_text(number: Fraction) -> str:
+    """Every digit that there is, and at least the places of a cost.
+
+    >>> full_text(Fraction("7.5")), full_text(Fraction("-0.00000000000025"))
+    ('7.500000000000', '-0.00000000000025')
+    """
+    places = COST_PLACES
+    while (units := abs(number) * 10**places).denominator != 1:
+        places += 1
+    whole, part = divmod(int(units), 10**places)
+    return f"{'-' if number < 0 else ''}{whole}.{part:0{places}d}"
 
 
 def _short(number: Fraction) -> str:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.costs import Conversion, PriceKey, PriceList, TokenKind, token_price, with_costs
+from attribution.cost_model import CostModel
+from attribution.costs import PROFILE_WORDS, Conversion, Estimator, PriceKey, PriceList, TokenKind, token_price
 from attribution.windows import EPOCH
 from schemas.errors import ConfigurationError
 from schemas.outputs import in_files
@@ -61,8 +62,10 @@ def costs(
     ]
     frame = pl.DataFrame(full, schema=COLUMNS)
     conversion = Conversion(rates() if fx is None else fx, "USD", fx_max_age_days=7)
-    costed = with_costs(frame.lazy(), lists, conversion).collect(engine="streaming").sort("inference_id")
-    found = costed.select("cost", "cost_reason").iter_rows()
+    profiles = frame.select(PROFILE_WORDS).unique().with_row_index("profile")
+    estimator = Estimator.of(profiles, frame["event_time"].dt.date(), lists, conversion)
+    profiled = frame.join(profiles, on=PROFILE_WORDS, how="left", nulls_equal=True, maintain_order="left")
+    found = estimator.estimates(profiled).select("estimate", "cost_reason").iter_rows()
     return [(None if units is None else Fraction(units, 10**12), reason) for units, reason in found]
 
 
@@ -358,24 +361,20 @@ def test_a_cost_file_names_lists_rates_and_the_share_that_is_enough(tmp_path: Pa
     written(tmp_path, {"M": {"input_cost_per_token": 1}})
     text = f'fx = "rates.csv"\nmin_priced_share = "0.5"\n[[price_list]]\n{LIST}currency = "EUR"\n'
     found = load_cost_file(written(tmp_path, text, "costs.toml"))
-    assert (found.fx, found.min_priced_share) == (tmp_path / "rates.csv", Fraction(1, 2))
-    [listed] = found.price_lists
+    assert (found.fx, found.model.min_priced_share) == (tmp_path / "rates.csv", Fraction(1, 2))
+    [listed] = found.model.price_lists
     assert (listed.currency, listed.effective_from_us) == ("EUR", us(datetime(2026, 2, 25, tzinfo=UTC)))
 
 
 def test_an_empty_cost_file_has_the_defaults(tmp_path: Path) -> None:
     found = load_cost_file(written(tmp_path, "", "costs.toml"))
-    assert (found.fx, found.min_priced_share, found.price_lists) == (None, Fraction("0.99"), ())
+    assert (found.fx, found.bills, found.model) == (None, (), CostModel())
+    assert found.model.min_priced_share == Fraction("0.99")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[[bill]]\npath = "b"\n[[line]]\nname = "x"\n', "this release does not read [[bill]], [[line]] yet"),
-        ("[[amortise]]\n", "[[amortise]]"),
-        ("[[overhead]]\n", "[[overhead]]"),
-        ("[[remediation]]\n", "[[remediation]]"),
-        ("[[change]]\n", "[[change]]"),
         ('min_price_share = "0.9"\n', 'did you mean "min_priced_share"?'),
         ("min_priced_share = 0.9\n", 'write it in quotes: "0.9"'),
         ('min_priced_share = "0"\n', "above 0"),

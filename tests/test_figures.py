@@ -8,18 +8,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.figures import Row, Sums, figures
-from attribution.ratio import Tables, View, ratio_rows
 from streams.ratio_report import FORMATS
-from tests.published import Rows, at, credit, frame, inference, only
+from tests.published import Rows, at, credit, inference, only
+from tests.ratio_frames import FrameSource, report_of, view_of
 
 UNIT = 10**9
-KNOWN = Sums(requests=4, cost=2 * 10**12, outcomes=1, value=8 * UNIT, conversion_value=8 * UNIT)
+KNOWN = Sums(requests=4, serving=2 * 10**12, outcomes=1, value=8 * UNIT, conversion_value=8 * UNIT)
 
 
 @pytest.mark.parametrize(
@@ -33,16 +32,16 @@ KNOWN = Sums(requests=4, cost=2 * 10**12, outcomes=1, value=8 * UNIT, conversion
         ({"value": 2 * UNIT - 1}, "band", "unsustainable"),
         ({"value": 0}, "band", "unsustainable"),
         ({"value": -UNIT}, "band", "unsustainable"),
-        ({"cost": 0}, "band", "no_cost"),
-        ({"cost": -1}, "roi_multiple", "negative_cost"),
-        ({"cost": -1, "value": 0}, "cost_to_value_ratio", "negative_cost"),
+        ({"serving": 0}, "band", "no_cost"),
+        ({"serving": -1}, "roi_multiple", "negative_cost"),
+        ({"serving": -1, "value": 0}, "cost_to_value_ratio", "negative_cost"),
         ({"value": 0}, "cost_to_value_ratio", "no_value"),
         ({"value": -1}, "cost_to_value_ratio", "negative_value"),
         ({"value": 0}, "top_share", "no_value"),
         ({"value": 0}, "trace_share", "no_value"),
-        ({"cost": 0}, "cost_per_inference", Fraction(0)),
+        ({"serving": 0}, "cost_per_inference", Fraction(0)),
         ({"outcomes": 0}, "cost_per_outcome", "no_outcomes"),
-        ({"requests": 0, "value": 0, "conversion_value": 0, "cost": 0}, "margin", "no_requests"),
+        ({"requests": 0, "value": 0, "conversion_value": 0, "serving": 0}, "margin", "no_requests"),
         ({}, "break_even_multiple", "no_time_saved"),
         ({"value": 9 * UNIT}, "break_even_multiple", "already_paid"),
         ({"value": 3 * UNIT, "conversion_value": 2 * UNIT}, "break_even_multiple", Fraction(0)),
@@ -61,20 +60,18 @@ def test_unit_costs_are_given_from_exactly_the_priced_share_that_is_enough() -> 
     assert figures(sums, Fraction("0.990000001"))["cost_per_inference"] is None
 
 
-def rows_of(inferences: Rows, credits_: Rows, **view: Any) -> Rows:
+def rows_of(inferences: Rows, credits_: Rows, **view: Any) -> list[Row]:
     """The pure function, for inferences whose cost (in units) is given."""
-    costs = pl.DataFrame(
-        {
-            "cost": [row.get("cost_units") for row in inferences],
-            "cost_reason": [row.get("reason") for row in inferences],
-        },
-        schema={"cost": pl.Int128(), "cost_reason": pl.String()},
-    )
-    costed = frame("inferences", [row | {"cost": None} for row in inferences]).with_columns(costs)
-    others = [frame(name, []).lazy() for name in ("unattributed", "attributed")]
-    window = {"as_of": at(0, 22), "from_day": date(2026, 1, 1), "to_day": date(2026, 12, 31), **view}
-    asked = View(reversal_window=timedelta(days=60), **window)
-    return ratio_rows(Tables(costed.lazy(), frame("credits", credits_).lazy(), *others), asked)
+    costed = [row | money(row.get("cost_units")) for row in inferences]
+    times = {row["inference_id"]: row["event_time"] for row in inferences}
+    timed = [row | {"inference_time": times[row["inference_id"]]} for row in credits_]
+    return report_of(FrameSource(inferences=costed, credits=timed), view_of(**view)).rows
+
+
+def money(units: int | None) -> dict[str, object]:
+    if units is None:
+        return {"cost": None, "cost_currency": None}
+    return {"cost": Decimal(f"{units}e-12"), "cost_currency": "USD"}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +101,10 @@ def test_a_sum_of_costs_that_passes_128_bits_is_exact() -> None:
     largest = 10**37
     inferences = [inference(1, inference_id=f"i{number}", cost_units=largest) for number in range(30)]
     assert only(rows_of(inferences, []), "total")["cost"] == Fraction(30 * largest, 10**12)
+
+
+def added(rows: list[Row], name: str) -> Fraction:
+    return sum((Fraction(str(row[name])) for row in rows), Fraction())
 
 
 MODELS = st.sampled_from(["A", "B", None])
@@ -151,15 +152,15 @@ def test_groups_are_plain_sums_and_add_up_to_the_total(
     }
     totals = [row for row in rows if row["row"] == "total"]
     for name in ("requests", "cost", "value", "unpriced_no_price"):
-        assert sum(row[name] for row in totals) == sum(row[name] for row in groups)
+        assert added(totals, name) == added(groups, name)
 
 
 def test_a_table_of_large_figures_grows_rather_than_cut_them() -> None:
-    large = Sums(requests=10**9, cost=10**24, value=10**21, outcomes=5)
+    large = Sums(requests=10**9, serving=10**24, value=10**21, outcomes=5)
     asked: Row = {"as_of": at(0), "from": None, "to": None, "base_currency": "USD", "reversal_window": "60d"}
     head: Row = {"row": "report", "period": None, **asked}
     row: Row = {"row": "requests", "period": None, "model": "m" * 100} | figures(large, Fraction(1))
-    unsustainable: Row = row | figures(Sums(requests=1, cost=10**24, value=1), Fraction(1))
+    unsustainable: Row = row | figures(Sums(requests=1, serving=10**24, value=1), Fraction(1))
     for width in (None, 120, 40):
         text = FORMATS["table"]([head, row, unsustainable], ["model"], width)
         assert text.count(" 1,000,000,000,000.00") == 4

@@ -123,7 +123,7 @@ def test_without_a_cost_file_only_own_costs_count_and_unit_costs_are_incomplete(
     unknown = [name for name in REASONS if total.get(f"{name}_reason") == "incomplete_cost"]
     assert unknown == [
         *("cost_per_inference", "cost_to_value_ratio", "margin", "margin_contribution", "roi_multiple", "band"),
-        *("cost_per_outcome", "break_even_multiple"),
+        *("full_roi_multiple", "full_band", "cost_per_outcome", "break_even_multiple"),
     ]
     assert all(total[name] is None for name in unknown)
     assert total["value_per_inference"] == "4.500000000000"
@@ -206,7 +206,7 @@ def test_break_even_is_the_multiple_of_hourly_rates_at_which_value_is_cost(tmp_p
 def test_periods_are_the_inferences_and_totals_stand_per_period(tmp_path: Path) -> None:
     times = [at(0, 1), at(23, 1), at(0, 2), at(0, 1, 4)]
     inferences = [inference(number, event_time=time) for number, time in enumerate(times, start=1)]
-    out = publish(tmp_path, inferences=inferences, credits=[credit("o1", 1, "1", "1")])
+    out = publish(tmp_path, inferences=inferences, credits=[credit("o1", 1, "1", "1", inference_time=times[0])])
 
     def counts(period: str) -> list[tuple[str, int, str]]:
         rows = report(out, period=period, to="2026-05-01")
@@ -258,6 +258,8 @@ def test_a_log_without_inferences_has_a_total_that_says_so(tmp_path: Path) -> No
         "cost_per_outcome": "no_outcomes",
         "break_even_multiple": "no_time_saved",
         "attributed_share": "no_amount",
+        "estimated": "no_estimate",
+        "variance": "no_estimate",
     }
     assert reasons == dict.fromkeys(reasons, "no_requests") | others
 
