@@ -85,7 +85,7 @@ def _unknown_key_hint(location: tuple[int | str, ...], known: KeysByTable) -> st
         other = "kafka" if section[1] == "files" else "files"
         if key in known["input", other]:
             return f'it belongs to source = "{other}"'
-    if key in ("username", "password"):
-        return f"secrets never stand here: name {key}_env or {key}_file"
     keys = known[tuple(section)]
+    if f"{key}_env" in keys:
+        return f"secrets never stand here: name {key}_env or {key}_file"
     return nearest(key, keys) or f"known are {', '.join(keys)}"

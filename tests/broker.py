@@ -25,10 +25,14 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from tests.broker_security import MECHANISM, PASSWORD, PROTOCOLS, USER, make_certificates
+from tests.broker_security import settings as secured_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 POM = ROOT / "tests" / "jars" / "pom.xml"
@@ -36,12 +40,7 @@ CACHE = ROOT / ".kafka"
 #: Names a broker for machines without Java or Maven.
 NAMED = "ATTRIBUTION_TEST_BOOTSTRAP"
 HEAP = "-Xmx512m"
-MECHANISM = "SCRAM-SHA-512"
-USER = "scram-user"
-#: A word found nowhere else: a test can look for it in logs, errors and files.
-PASSWORD = "scram-password-5d1f7c"
 PID_FILE = "broker.pid"
-_STORE_PASSWORD = "of-a-test-key"
 _PATIENCE_SECONDS = 60
 #: Below the ports that outgoing connections get (from 32768 on Linux): while the broker is down, a client that knocks
 #: at such a port may be given that very port for its own end, and then the broker cannot have it back.
@@ -51,7 +50,8 @@ _PORTS = range(15_000, 32_000)
 def missing() -> str:
     """Why no broker can be started here, as the reason of a skip; empty if one can."""
     has_jars = _stamp().exists() and _stamp().read_bytes() == POM.read_bytes()
-    if _tool("java") and (has_jars or shutil.which("mvn")):
+    # Whoever has Java on Debian has openssl, too: for the list of authorities.
+    if _tool("java") and shutil.which("openssl") and (has_jars or shutil.which("mvn")):
         return ""
     return (
         f"needs a Kafka broker: install Java 17 and Maven (Debian: apt-get install maven default-jre-headless); "
@@ -108,9 +108,8 @@ class NamedBroker:
 class Broker:
     """One node in ``folder``, which is made if it is not there and otherwise taken up as it stands.
 
-    ``secured`` adds the listeners SASL_PLAINTEXT and SASL_SSL, for ``USER`` with ``PASSWORD`` by SCRAM-SHA-512; the
-    certificate is its own authority, ``ca_file``. ``port``: of ``bootstrap``; any free one by default. Topics are not
-    made by being asked for.
+    ``secured`` adds the listeners of ``tests.broker_security``, with its users and certificates. ``port``: of
+    ``bootstrap``; any free one by default. Topics are not made by being asked for.
     """
 
     def __init__(self, folder: Path, *, secured: bool = False, port: int | None = None) -> None:
@@ -132,11 +131,11 @@ class Broker:
 
     @property
     def sasl_bootstrap(self) -> str:
-        return self._addresses()["SASL_SSL"]
+        return self.address("SASL_SSL")
 
-    @property
-    def sasl_plaintext_bootstrap(self) -> str:
-        return self._addresses()["SASL_PLAINTEXT"]
+    def address(self, listener: str) -> str:
+        """Of a listener of ``tests.broker_security.PROTOCOLS``."""
+        return self._addresses()[listener]
 
     def scram(self, password: str = PASSWORD) -> dict[str, str]:
         """What a kafka-python client needs beside the bootstrap address to log in over TLS."""
@@ -174,6 +173,16 @@ class Broker:
         self._end(signal.SIGTERM)
         self._end(signal.SIGKILL)
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """It answers nobody and ends no connection."""
+        group = int(self._pid_file.read_text())
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(group, signal.SIGCONT)
+
     def restart(self) -> None:
         """After ``kill`` or ``stop``, or a clean shutdown first: the same records at the same addresses."""
         self.stop()
@@ -192,33 +201,18 @@ class Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
             raise ValueError(f"{self.folder}: expected a new folder or that of a broker, found other files")
-        protocols = ["PLAINTEXT", "CONTROLLER", *(["SASL_PLAINTEXT", "SASL_SSL"] if secured else [])]
-        ports = dict(zip(protocols, free_ports(len(protocols)), strict=True)) | ({"PLAINTEXT": port} if port else {})
-        addresses = {protocol: f"127.0.0.1:{port}" for protocol, port in ports.items()}
-        settings = _settings(addresses, self.folder)
-        if secured:
-            settings |= _secured_settings(self.folder)
+        names = ["PLAINTEXT", "CONTROLLER", *(PROTOCOLS if secured else [])]
+        ports = dict(zip(names, free_ports(len(names)), strict=True)) | ({"PLAINTEXT": port} if port else {})
+        addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        settings = _settings(addresses, self.folder) | (secured_settings(self.folder) if secured else {})
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         if secured:
-            self._make_certificate()
+            make_certificates(self.folder)
         # 16 bytes in base64, which may not begin with the sign of an option.
         cluster = "A" + secrets.token_urlsafe(16)[1:]
         users = ("--add-scram", f"{MECHANISM}=[name={USER},password={PASSWORD}]") if secured else ()
         _check("java", *_java("kafka.tools.StorageTool"), "format", "-t", cluster, "-c", str(self._properties), *users)
         self._pid_file.touch()
-
-    def _make_certificate(self) -> None:
-        """Key and certificate in ``broker.p12``, the certificate alone in ``ca.pem``."""
-        store = ("-keystore", str(self.folder / "broker.p12"), "-storepass", _STORE_PASSWORD, "-alias", "broker")
-        extensions = (
-            "san=ip:127.0.0.1,dns:localhost",
-            "bc:critical=ca:true",
-            "ku:critical=digitalSignature,keyCertSign",
-        )
-        options = [part for extension in extensions for part in ("-ext", extension)]
-        key = ("-keyalg", "RSA", "-keysize", "2048", "-validity", "3650", "-dname", "CN=127.0.0.1")
-        _check("keytool", "-genkeypair", *store, "-storetype", "PKCS12", *key, *options)
-        _check("keytool", "-exportcert", "-rfc", *store, "-file", str(self.ca_file))
 
     def _addresses(self) -> dict[str, str]:
         lines = self._properties.read_text().splitlines()
@@ -292,7 +286,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _settings(addresses: dict[str, str], folder: Path) -> dict[str, str]:
-    listeners = {protocol: f"{protocol}://{address}" for protocol, address in addresses.items()}
+    listeners = {name: f"{name}://{address}" for name, address in addresses.items()}
     internal = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
     return {
         "process.roles": "broker,controller",
@@ -300,10 +294,8 @@ def _settings(addresses: dict[str, str], folder: Path) -> dict[str, str]:
         "controller.quorum.voters": f"1@{addresses['CONTROLLER']}",
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(listeners.values()),
-        "advertised.listeners": ",".join(text for protocol, text in listeners.items() if protocol != "CONTROLLER"),
-        "listener.security.protocol.map": ",".join(
-            f"{protocol}:{'PLAINTEXT' if protocol == 'CONTROLLER' else protocol}" for protocol in listeners
-        ),
+        "advertised.listeners": ",".join(text for name, text in listeners.items() if name != "CONTROLLER"),
+        "listener.security.protocol.map": ",".join(f"{name}:{PROTOCOLS.get(name, 'PLAINTEXT')}" for name in listeners),
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(folder / "records"),
         "auto.create.topics.enable": "false",
@@ -315,20 +307,6 @@ def _settings(addresses: dict[str, str], folder: Path) -> dict[str, str]:
         "share.coordinator.state.topic.min.isr": "1",
         **{f"{topic}.replication.factor": "1" for topic in internal},
         **{f"{topic}.num.partitions": "1" for topic in internal},
-    }
-
-
-def _secured_settings(folder: Path) -> dict[str, str]:
-    module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-    return {
-        "sasl.enabled.mechanisms": MECHANISM,
-        "ssl.keystore.type": "PKCS12",
-        "ssl.keystore.location": str(folder / "broker.p12"),
-        "ssl.keystore.password": _STORE_PASSWORD,
-        **{
-            f"listener.name.{listener}.{MECHANISM.lower()}.sasl.jaas.config": module
-            for listener in ("sasl_plaintext", "sasl_ssl")
-        },
     }
 
 

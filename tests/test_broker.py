@@ -17,7 +17,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaTimeoutError
 
-from tests.broker import NAMED, PASSWORD, POM, ROOT, Broker, NamedBroker, admin, free_ports, missing, new_topic
+from tests.broker import NAMED, POM, ROOT, Broker, NamedBroker, admin, free_ports, missing, new_topic
+from tests.broker_security import PASSWORD
 
 RECORDS = [f"record {number}".encode() for number in range(300)]
 
@@ -84,7 +85,7 @@ def test_records_make_the_round_trip_over_scram_and_tls(secured_broker: Broker) 
 
 def test_scram_without_tls_too(secured_broker: Broker) -> None:
     security = secured_broker.scram() | {"security_protocol": "SASL_PLAINTEXT"}
-    with admin(secured_broker.sasl_plaintext_bootstrap, **security) as client:
+    with admin(secured_broker.address("SASL_PLAINTEXT"), **security) as client:
         assert client.describe_cluster()["brokers"]
 
 

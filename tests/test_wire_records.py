@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas.events import Kind
 from streams.decode import Block, Limits, decode, raw_records
-from streams.wire_records import Records
+from streams.wire_records import Records, no_headers
 
 SECOND = 1_000_000
 AT = 1_772_409_600 * SECOND  # 2026-03-02T00:00:00Z
@@ -25,7 +25,8 @@ def block(values: list[bytes | None], times_us: list[int] | None = None) -> Bloc
     offsets = np.arange(len(values), dtype=np.int64) * 3 + 100  # a log has gaps
     times = np.array(times_us or [AT] * len(values), dtype=np.int64)
     keys = pl.Series([f"k{number}".encode() for number in range(len(values))], dtype=pl.Binary)
-    return Block("topic", 2, "", 100, Records(offsets, times, keys, pl.Series(values, dtype=pl.Binary)))
+    records = Records(offsets, times, keys, pl.Series(values, dtype=pl.Binary), no_headers(len(values)))
+    return Block("topic", 2, "", 100, records)
 
 
 def test_events_have_the_offsets_and_the_partition_they_were_read_at() -> None:
