@@ -13,9 +13,10 @@ from math import floor
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _RESULT = re.compile(rf"(-?{_NUMBER})(?: (?:[A-Z]{{3}}|s|µs))?")
-_EXPRESSION = re.compile(r"(?:[-+−×/^(), ]|round9|floor|min|max|[0-9.]+)+")
+_EXPRESSION = re.compile(r"(?:[-+−×/^(), ]|round9|round12|floor|min|max|[0-9.]+)+")
 _FUNCTIONS: dict[str, Callable[..., Fraction]] = {
     "round9": lambda x: Fraction(round(x * 10**9), 10**9),
+    "round12": lambda x: Fraction(round(x * 10**12), 10**12),
     "floor": lambda x: Fraction(floor(x)),
     "min": min,
     "max": max,
