@@ -6,7 +6,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 RUN := $(BIN)/python -m
-KINDS := inference conversion time_saved reversal
+KINDS := inference conversion time_saved reversal score
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -68,8 +68,10 @@ lock: $(STAMP) ## resolve requirements.lock anew (UPGRADE=--upgrade: newest vers
 	@$(RUN) pip install --quiet --disable-pip-version-check uv
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(RUN) uv pip compile --quiet pyproject.toml --extra dev --generate-hashes \
 		--no-emit-index-url --universal --python-version 3.11 $(UPGRADE) --output-file requirements.lock
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(RUN) uv pip compile --quiet pyproject.toml --constraints requirements.lock \
+		--generate-hashes --no-emit-index-url --universal --python-version 3.11 --output-file deploy/requirements.lock
 
 clean: ## remove what the targets above have made
 	@[ ! -d .kafka/run ] || $(PYTHON) -m tests.broker stop
-	rm -rf .kafka .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .kafka .venv build dist demo kafka-demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

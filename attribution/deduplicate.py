@@ -9,8 +9,10 @@ import polars as pl
 
 from attribution.match import hashed
 
+#: In which commit a record was read first, of a log that knows it.
+COMMIT = "commit_id"
 #: The order in which records were read: an earlier commit first, then by position.
-READ_ORDER = ("commit_id", "source_topic", "source_partition", "source_file", "source_offset")
+READ_ORDER = (COMMIT, "source_topic", "source_partition", "source_file", "source_offset")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ ratio holds on a noisy machine where seconds do not. What is compared:
 3. JSON Lines of which one in a thousand is malformed, beside the same lines without;
 4. ``attribution --help``.
 
-``python -m benchmarks live`` measures the live engine: see ``live``.
+``python -m benchmarks live`` measures the live engine: see ``live``; ``python -m benchmarks kafka`` the same on a
+broker: see ``kafka``.
 """
 
 from __future__ import annotations
@@ -138,6 +139,12 @@ def main() -> None:
     if sys.argv[1:2] == ["live"]:
         machine("polars", "pyarrow", "numpy", "lmdb", "rocksdict")
         live.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["kafka"]:
+        from benchmarks import kafka  # needs Java
+
+        machine("polars", "pyarrow", "numpy", "kafka-python", "confluent-kafka")
+        kafka.main(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="benchmarks", description="The side-by-side runs.")
     parser.add_argument("--rows", type=int, default=5_000_000, help="inferences; a fifth as many conversions")

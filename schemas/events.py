@@ -35,6 +35,11 @@ class Kind(StrEnum):
     CONVERSION = "conversion"
     TIME_SAVED = "time_saved"
     REVERSAL = "reversal"
+    SCORE = "score"
+
+
+#: Kinds that name inferences: by ``inference_id``, ``inference_ids`` or ``trace_id``.
+NAMING_KINDS = frozenset({Kind.CONVERSION, Kind.TIME_SAVED, Kind.SCORE})
 
 
 class Type(StrEnum):
@@ -94,6 +99,7 @@ class Field:
 
 _QUANTITY_MAX = Decimal(10) ** 6
 _SECONDS_MAX = Decimal(10) ** 9
+_SCORE_MAX = Decimal(10) ** 9
 
 
 def _seconds(name: str, doc: str, *, signed: bool) -> Field:
@@ -112,6 +118,12 @@ _NAMING = (
     Field("inference_id", Type.ID, "The one inference that earned the outcome."),
     Field("inference_ids", Type.IDS, "The inferences that earned the outcome; repeats count once."),
     Field("trace_id", Type.ID, "The trace whose inferences earned the outcome, where the rule opts in."),
+)
+#: A score carries exactly one of these.
+_SCORED = (
+    Field("inference_id", Type.ID, "The one inference that is scored."),
+    Field("inference_ids", Type.IDS, "The inferences that are scored together; repeats count once."),
+    Field("trace_id", Type.ID, "The trace whose inferences are scored together."),
 )
 
 FIELDS: dict[Kind, tuple[Field, ...]] = {
@@ -179,6 +191,22 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         _seconds("seconds", "The seconds taken back.", signed=False),
         Field("reason", Type.TEXT, "Why."),
     ),
+    Kind.SCORE: (
+        Field("event_id", Type.ID, "Unique over scores.", required=True),
+        _EVENT_TIME,
+        Field("name", Type.WORD, "What was scored, such as helpfulness.", required=True, not_empty=True),
+        Field(
+            "score",
+            Type.DECIMAL,
+            "The figure; it is no money and earns nothing.",
+            required=True,
+            low=-_SCORE_MAX,
+            high=_SCORE_MAX,
+            low_open=True,
+        ),
+        *_SCORED,
+        _ATTRIBUTES,
+    ),
 }
 
 #: Where a record was read: the same five columns for every source.
@@ -193,11 +221,11 @@ SOURCE_COLUMNS: dict[str, pl.DataType] = {
 def canonical_columns(kind: Kind) -> dict[str, pl.DataType]:
     """Columns of a canonical frame of one kind, without the source columns.
 
-    ``inference_id`` of an outcome is not a column: it is an ``inference_ids`` list of one. A list is
+    ``inference_id`` of what names inferences is not a column: it is an ``inference_ids`` list of one. A list is
     sorted as bytes and holds no repeats; ``attributes`` is JSON text with sorted keys, null when empty.
     """
     fields = FIELDS[kind]
-    skip_single = kind in (Kind.CONVERSION, Kind.TIME_SAVED)
+    skip_single = kind in NAMING_KINDS
     return {f.name: f.dtype for f in fields if not (skip_single and f.name == "inference_id")}
 
 

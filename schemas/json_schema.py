@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12) documents of the four kinds of event, made from ``schemas.events.FIELDS``.
+"""JSON Schema (2020-12) documents of the five kinds of event, made from ``schemas.events.FIELDS``.
 
 For producers, registries and editors. The engine has checks of its own, which decide; a document says as much of
 them as JSON Schema can. It cannot say that
@@ -48,6 +48,7 @@ _TITLES = {
     Kind.CONVERSION: "A business outcome, with or without money.",
     Kind.TIME_SAVED: "Working time that AI saved, or cost.",
     Kind.REVERSAL: "Takes back all or part of an outcome.",
+    Kind.SCORE: "A figure given to inferences, such as a judge's; it earns nothing.",
 }
 
 # The day before 2000 and the first of 2200 are in range in some offsets.
@@ -153,7 +154,8 @@ def _decimal(field: Field) -> Schema:
 
 def _constraints(kind: Kind) -> list[Json]:
     """What holds between fields."""
-    naming = _at_most_one("inference_id", "inference_ids", "trace_id")
+    ways = ("inference_id", "inference_ids", "trace_id")
+    naming = _at_most_one(*ways)
     match kind:
         case Kind.INFERENCE:
             return [_needs("cost", "cost_currency"), _needs("cost_currency", "cost")]
@@ -168,6 +170,8 @@ def _constraints(kind: Kind) -> list[Json]:
             return [*seconds, *naming]
         case Kind.REVERSAL:
             return [*_at_most_one("amount", "quantity", "seconds"), _needs("currency", "amount")]
+        case Kind.SCORE:
+            return [{"anyOf": [_present(way) for way in ways]}, *naming]
 
 
 def _present(*names: str) -> Schema:

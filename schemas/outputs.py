@@ -1,4 +1,4 @@
-"""The seven published tables: their columns, in published order, and their types.
+"""The eight published tables: their columns, in published order, and their types.
 
 In files every text is plain text; in memory few-valued texts are dictionary-coded (``WORD``).
 ``date`` is a folder (``<table>/date=YYYY-MM-DD``), never a column of the file.
@@ -39,6 +39,8 @@ OUTCOMES: dict[str, pl.DataType] = {
     **SOURCE_COLUMNS,
     **_COMMIT,
 }
+
+SCORES: dict[str, pl.DataType] = {**canonical_columns(Kind.SCORE), **SOURCE_COLUMNS, **_COMMIT}
 
 CREDITS: dict[str, pl.DataType] = {
     "outcome_id": TEXT,
@@ -124,6 +126,7 @@ COMMITS: dict[str, pl.DataType] = {
 TABLES: dict[str, dict[str, pl.DataType]] = {
     "inferences": INFERENCES,
     "outcomes": OUTCOMES,
+    "scores": SCORES,
     "credits": CREDITS,
     "unattributed": UNATTRIBUTED,
     "attributed": ATTRIBUTED,
@@ -135,6 +138,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
 DATE_COLUMN: dict[str, str | None] = {
     "inferences": "event_time",
     "outcomes": "event_time",
+    "scores": "event_time",
     "credits": "outcome_time",
     "unattributed": "outcome_time",
     "attributed": "event_time",

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -20,7 +20,9 @@ from schemas.errors import AttributionError, UnavailableError
 from streams import __version__
 
 _PATH = click.Path(path_type=Path)
+_LOG_HELP = "Event files LOG/<topic>/*.jsonl …, an archive, or kafka: what its topics hold."
 _EXIT_UNAVAILABLE = UnavailableError.exit_code
+_COMPRESSIONS = ("none", "gzip", "lz4", "snappy", "zstd")
 
 
 class _Commands(click.Group):
@@ -78,12 +80,12 @@ def compact(out: Path, to: Path) -> None:
 
 @main.command()
 @click.argument("pipeline", type=_PATH)
-@click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
+@click.option("--log", required=True, help=_LOG_HELP)
 @click.option("--out", required=True, type=_PATH, help="New or empty folder for the tables.")
 @click.option("--to", "to", help="Leave out events at or after this time (RFC 3339, or a date: its start in UTC).")
 @click.option("--memory", help="What the replay may use, such as 4GiB; default: half of the machine's memory.")
 @click.option("--state", type=_PATH, help="Also write the live state, from which run goes on: PIPELINE's own folder.")
-def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | None, state: Path | None) -> None:
+def replay(pipeline: Path, log: str, out: Path, to: str | None, memory: str | None, state: Path | None) -> None:
     """Recompute everything from a log, as one batch, with digests of the money tables.
 
     Prints the manifest's digests: equal digests mean equal figures, to the last unit. A log larger than
@@ -98,7 +100,14 @@ def replay(pipeline: Path, log: Path, out: Path, to: str | None, memory: str | N
     memory_bytes = None if memory is None else parse_size("--memory", memory)
     with _progress("reading") as progress:
         manifest = replay_log(
-            settings, log, out, to_us=to_us, memory_bytes=memory_bytes, state=state, notify=_say, progress=progress
+            settings,
+            _log(log),
+            out,
+            to_us=to_us,
+            memory_bytes=memory_bytes,
+            state=state,
+            notify=_say,
+            progress=progress,
         )
     click.echo(json.dumps(manifest["tables"], indent=2))
 
@@ -118,12 +127,12 @@ def status(pipeline: Path, format_: str) -> None:
 
 @main.command()
 @click.argument("pipeline", type=_PATH)
-@click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
+@click.option("--log", required=True, help=_LOG_HELP)
 @click.option("--against", required=True, type=_PATH, help="Folder of published tables.")
 @click.option("--rules", "rules_", type=_PATH, help="Other rules to replay under; default: those of PIPELINE.")
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
-def audit(ctx: click.Context, pipeline: Path, log: Path, against: Path, rules_: Path | None, format_: str) -> None:
+def audit(ctx: click.Context, pipeline: Path, log: str, against: Path, rules_: Path | None, format_: str) -> None:
     """Replay what the newest commit of PIPELINE had read and compare it with what was published.
 
     Says what is identical, what differs for a known reason and by which value, and what differs without one; whether
@@ -136,7 +145,7 @@ def audit(ctx: click.Context, pipeline: Path, log: Path, against: Path, rules_: 
     settings = load_settings(pipeline)
     if rules_ is not None:
         settings = settings.under_rules(rules_)
-    found = run_audit(settings, log, against, notify=_say)
+    found = run_audit(settings, _log(log), against, notify=_say)
     click.echo(as_json(found) if format_ == "json" else as_text(found))
     ctx.exit(0 if found.is_clean else 1)
 
@@ -145,13 +154,16 @@ def audit(ctx: click.Context, pipeline: Path, log: Path, against: Path, rules_: 
 @click.option("--out", required=True, type=_PATH, help="Folder of published tables.")
 @click.option("--inference", help="An inference's id.")
 @click.option("--outcome", help="The event_id of a conversion or time-saved event.")
-def explain(out: Path, inference: str | None, outcome: str | None) -> None:
+@click.option("--costs", type=_PATH, help="With --inference: also what it cost, from bill line to share.")
+def explain(out: Path, inference: str | None, outcome: str | None, costs: Path | None) -> None:
     """Take one inference or one outcome apart: events, rules, weights and arithmetic, to the last digit."""
     from streams.explain_command import run_explain
 
     if (inference is None) == (outcome is None):
         raise click.UsageError("expected one of --inference and --outcome")
-    click.echo(run_explain(out, inference=inference, outcome=outcome))
+    if costs is not None and inference is None:
+        raise click.UsageError("expected --inference beside --costs")
+    click.echo(run_explain(out, inference=inference, outcome=outcome, costs=costs, say=_say))
 
 
 @main.group()
@@ -192,19 +204,54 @@ def rules_diff(ctx: click.Context, old: Path, new: Path) -> None:
 
 @main.command()
 @click.option("--out", required=True, type=_PATH, help="Folder of published tables.")
-@click.option("--costs", type=_PATH, help="Cost file: dated price lists. Without it: the events' own cost.")
+@click.option("--costs", type=_PATH, help="Cost file: price lists, bills. Without it: the events' own cost.")
 @click.option("--from", "from_", help="First day of the range (YYYY-MM-DD).")
 @click.option("--to", "to", help="The day after the range's last day.")
 @click.option("--as-of", help="Use the newest commit whose watermark is not after this time.")
 @click.option("--by", help="Keys to group by: use_case, model, model_version, endpoint, provider, arm, attributes.KEY.")
 @click.option("--period", help="day, week, month or quarter.")
 @click.option("--format", "format_", default="table", show_default=True, help="table, json or csv.")
-def ratio(out: Path, costs: Path | None, format_: str, **options: str | None) -> None:
+@click.option("--write-costs", type=_PATH, help="Write each inference's cost to this new or empty folder.")
+@click.option("--check", is_flag=True, help="Exit code 1 for bands, costs or bills that fail; by model and version.")
+@click.pass_context
+def ratio(ctx: click.Context, /, out: Path, format_: str, **options: Any) -> None:
     """Cost against value per group: unit cost, cost-to-value ratio, margin, ROI multiple and band."""
-    from streams.ratio_command import RatioOptions, run_ratio
+    from streams.ratio_command import RatioOptions, print_ratio
 
     chosen = {name: value for name, value in options.items() if value is not None}
-    click.echo(run_ratio(out, RatioOptions(costs=costs, format=format_, width=_terminal_width(), **chosen)))
+    printed = print_ratio(out, RatioOptions(format=format_, width=_terminal_width(), **chosen), _say)
+    click.echo(printed.text)
+    ctx.exit(0 if printed.is_clean else 1)
+
+
+@main.command()
+@click.option("--log", required=True, type=_PATH, help="Folder of event files: LOG/<topic>/*.jsonl …")
+@click.option("--bootstrap", help="The cluster: HOST:PORT, several with commas.")
+@click.option("--pipeline", type=_PATH, help="Or a pipeline file: its cluster, with its [input.security].")
+@click.option("--partitions", type=click.IntRange(1), help="Make topics that are missing, of so many partitions.")
+@click.option(
+    "--compression", type=click.Choice(_COMPRESSIONS), default="lz4", show_default=True, help="Of record batches."
+)
+@click.option("--rate", type=click.IntRange(1), help="At most so many events per second.")
+@click.pass_context
+def publish(
+    ctx: click.Context, /, log: Path, bootstrap: str | None, pipeline: Path | None, rate: int | None, **options: Any
+) -> None:
+    """Send event files to Kafka: each folder of LOG is a topic, each record's bytes a value, its id the key.
+
+    Topics go side by side in order of event time. Prints what was sent, as JSON. What is sent twice counts once.
+    """
+    from streams.kafka_publish import cluster
+    from streams.kafka_publish import publish as publish_log
+
+    if (bootstrap is None) == (pipeline is None):
+        raise click.UsageError("expected one of --bootstrap and --pipeline")
+    with _progress("sending") as progress:
+        published = publish_log(log, cluster(bootstrap, pipeline), rate=rate, progress=progress, **options)
+    click.echo(json.dumps(published.as_json()))
+    if not published.is_whole:
+        _say("stopped before the end of the log")
+        ctx.exit(1)
 
 
 @main.command()
@@ -225,6 +272,10 @@ def _say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def _log(text: str) -> Path | Literal["kafka"]:
+    return "kafka" if text == "kafka" else Path(text)
+
+
 def _moment(option: str, text: str) -> int:
     """A time as µs since 1970."""
     from attribution.windows import EPOCH
@@ -241,9 +292,17 @@ def _progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    label_and_bar = (TextColumn("{task.description}"), BarColumn())
+    columns = (*label_and_bar, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -24,6 +24,7 @@ from schemas.events import (
     FIELDS,
     ID_MAX_BYTES,
     INFERENCE_IDS_MAX,
+    NAMING_KINDS,
     TIME,
     TIME_MAX_US,
     TIME_MIN_US,
@@ -119,7 +120,7 @@ def to_canonical(frame: pl.DataFrame, kind: Kind, *, latest_us: int | pl.Series)
     masks.append(_later_than(columns["event_time"], latest_us))
     converted = pl.DataFrame(list(columns.values()))
     masks.extend(converted.select(rule.alias(str(n)) for n, rule in enumerate(_ACROSS_FIELDS[kind])).get_columns())
-    if kind in (Kind.CONVERSION, Kind.TIME_SAVED):
+    if kind in NAMING_KINDS:
         converted = converted.with_columns(inference_ids=_ONE_OR_MORE_IDS)
     return converted.select(*canonical_columns(kind)), any_of(masks, frame.height)
 
@@ -230,11 +231,16 @@ def _given(name: str) -> pl.Expr:
     return pl.col(name).is_not_null()
 
 
+def _count_given(*names: str) -> pl.Expr:
+    return pl.sum_horizontal(_given(name).cast(pl.UInt8) for name in names)
+
+
 def _several_given(*names: str) -> pl.Expr:
-    return pl.sum_horizontal(_given(name).cast(pl.UInt8) for name in names) > 1
+    return _count_given(*names) > 1
 
 
-_NAMED_TWICE = _several_given("inference_id", "inference_ids", "trace_id")
+_NAMES = ("inference_id", "inference_ids", "trace_id")
+_NAMED_TWICE = _several_given(*_NAMES)
 _PARTS_ABOVE_INPUT = (
     pl.col("cached_input_tokens").fill_null(0) + pl.col("cache_write_input_tokens").fill_null(0)
 ) > pl.col("input_tokens")
@@ -249,6 +255,7 @@ _ACROSS_FIELDS: dict[Kind, tuple[pl.Expr, ...]] = {
         _given("seconds") == _given("actual_seconds"),
     ),
     Kind.REVERSAL: (_several_given("amount", "quantity", "seconds"), _given("currency") & ~_given("amount")),
+    Kind.SCORE: (_count_given(*_NAMES) != 1,),
 }
 _ONE_OR_MORE_IDS = pl.when(_given("inference_id")).then(pl.concat_list("inference_id")).otherwise("inference_ids")
 

@@ -19,12 +19,12 @@ from schemas.events import SOURCE_COLUMNS, WORD, Kind, canonical_columns
 from schemas.outputs import DEAD_LETTERS
 from streams.columns import Longs, Reading, to_canonical
 from streams.json_block import read_json
-from streams.json_lines import count_records
+from streams.json_lines import Lines, count_records
 from streams.parquet_rows import read_rows
 from streams.strict_record import Limits, Record, Refused, decode_record
 from streams.wire_records import Records, read_wire
 
-__all__ = ["MAPPINGS", "Block", "Decoded", "Limits", "decode", "raw_records"]
+__all__ = ["MAPPINGS", "Block", "Decoded", "Limits", "admitted", "decode", "raw_records"]
 
 _DEAD_LETTERS = {name: dtype for name, dtype in DEAD_LETTERS.items() if name != "commit_id"}
 
@@ -84,6 +84,21 @@ class Decoded:
     dead_letters: pl.DataFrame
     read: int
     ignored: int
+
+
+def admitted(block: Block, limits: Limits) -> Block:
+    """The block without the fields that are to be dropped: whatever else is done with records is done with these."""
+    dropped, data = limits.dropped, block.data
+    if not dropped.names:
+        return block
+    if isinstance(data, Records):
+        return replace(block, data=replace(data, values=dropped.left_out_of(data.values)))
+    if isinstance(data, pl.DataFrame):
+        return replace(block, data=data.drop(dropped.names, strict=False))
+    if not dropped.may_be_in(data):
+        return block
+    lines = Lines(data)
+    return replace(block, data=b"\n".join(dropped.left_out_of_each(lines.take(np.arange(len(lines))))) + b"\n")
 
 
 def decode(block: Block, kind: Kind, limits: Limits, mapping: str = "canonical") -> Decoded:

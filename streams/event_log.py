@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from attribution.deduplicate import COMMIT
 from schemas.events import SOURCE_COLUMNS, Kind, canonical_columns
 from schemas.outputs import DEAD_LETTERS
 from streams.counts import Counts
@@ -47,11 +48,14 @@ class Spill:
 
 @dataclass
 class EventLog:
-    """Grows block by block, in memory or, past a limit, on disk. oldest_inference_us: by use case."""
+    """Grows block by block, in memory or, past a limit, on disk.
+
+    has_commits: events have ``commit_id``, too; oldest_inference_us: by use case.
+    """
 
     spill: Spill | None = None
+    has_commits: bool = False
     counts: dict[tuple[str, int], Counts] = field(default_factory=lambda: defaultdict(Counts))
-    files: list[InputFile] = field(default_factory=list)
     dead_letters: list[pl.DataFrame] = field(default_factory=list)
     newest_event_time_us: int | None = None
     oldest_inference_us: dict[str, int] = field(default_factory=dict)
@@ -76,8 +80,8 @@ class EventLog:
             self._keep(kind, events)
 
     def events(self, kind: Kind) -> pl.DataFrame:
-        """All valid events of a kind that are in memory: canonical columns and source columns."""
-        schema = {**canonical_columns(kind), **SOURCE_COLUMNS}
+        """All valid events of a kind that are in memory: canonical columns, source columns and any ``commit_id``."""
+        schema = {**canonical_columns(kind), **SOURCE_COLUMNS} | ({COMMIT: pl.Int64()} if self.has_commits else {})
         return pl.concat([pl.DataFrame(schema=schema), *self._frames[kind]])
 
     def refused(self) -> pl.DataFrame:
@@ -100,7 +104,7 @@ class EventLog:
         self._frames[kind].append(events)
         self._bytes += int(events.estimated_size())
         if self.spill is not None and self._bytes * _PEAK_FACTOR > self.spill.memory_bytes:
-            self.spilled = SpilledEvents(self.spill.folder, self.spill.parts)
+            self.spilled = SpilledEvents(self.spill.folder, self.spill.parts, has_commits=self.has_commits)
             for of_kind, frames in self._frames.items():
                 while frames:
                     self.spilled.add(of_kind, frames.pop(0))

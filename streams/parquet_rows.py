@@ -121,9 +121,12 @@ def _canonical_attributes(column: pl.Series) -> tuple[pl.Series, Mask]:
 # --- rows as JSON -------------------------------------------------------------------------------------
 
 
-def rows_as_json(rows: pl.DataFrame, kind: Kind) -> list[bytes]:
-    """Each row as a JSON object, members in the order of the file's columns."""
-    types = {field.name: field.type for field in FIELDS[kind]}
+def rows_as_json(rows: pl.DataFrame, kind: Kind | None) -> list[bytes]:
+    """Each row as a JSON object, members in the order of the file's columns.
+
+    kind: None where it is not known; a field that several kinds have is of one type in all of them.
+    """
+    types = {field.name: field.type for each in (Kind if kind is None else [kind]) for field in FIELDS[each]}
     columns = []
     for column in rows:
         due = types.get(column.name)

@@ -36,8 +36,8 @@ from streams.tables import TableWriter
 _THREADS = 2
 _DIGESTED = ("credits", "unattributed")
 
-#: Gives the raw bytes of records by their source columns.
-RawRecords = Callable[[str, pl.DataFrame], list[bytes]]
+#: Gives ``record_key`` and ``record_value`` of a topic's records by their source columns.
+RawRecords = Callable[[str, pl.DataFrame], pl.DataFrame]
 
 
 def load_policy(settings: Settings) -> CompiledPolicy:
@@ -106,15 +106,19 @@ def _publish_from_memory(log: EventLog, writer: TableWriter, refuse: _Refusals) 
         for kind in (Kind.CONVERSION, Kind.TIME_SAVED)
     ]
     outcomes = deduplicate(as_outcomes(named), "event_id", list(OUTCOME_COLUMNS))
-    reversals = deduplicate(frames[Kind.REVERSAL], "event_id", list(canonical_columns(Kind.REVERSAL)))
-    for found, id_column in ((kept, "inference_id"), (outcomes, "event_id"), (reversals, "event_id")):
-        refuse(found, id_column)
+    reversals, scores = (
+        deduplicate(frames[kind], "event_id", list(canonical_columns(kind))) for kind in (Kind.REVERSAL, Kind.SCORE)
+    )
+    refuse(kept, "inference_id")
+    for found in (outcomes, reversals, scores):
+        refuse(found, "event_id")
     kind = constant(Kind.REVERSAL.value, reversals.events.height).alias("kind")
     with ThreadPoolExecutor(_THREADS) as pool:
         # Events are written while outcomes are attributed, digests made while the ledgers are written.
         writing = [
             pool.submit(writer.inferences, kept.events),
             pool.submit(writer.outcomes, outcomes.events, reversals.events.with_columns(kind)),
+            pool.submit(writer.scores, scores.events),
         ]
         ledger = attribute_batch(kept.events, outcomes.events, reversals.events, writer.compiled)
         rows = {"credits": ledger.credits, "unattributed": ledger.unattributed}
@@ -157,8 +161,7 @@ class _Refusals:
                     (pl.lit(f"{id_column}: ") + pl.col(id_column) + " was read before with other content").alias(
                         "detail"
                     ),
-                    pl.lit(None, dtype=pl.Binary).alias("record_key"),
-                    pl.Series("record_value", self.raw_records(str(topic), rows), dtype=pl.Binary),
+                    *self.raw_records(str(topic), rows),
                     *SOURCE_COLUMNS,
                 )
             )

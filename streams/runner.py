@@ -6,15 +6,15 @@ The next batch is read and decoded in a thread of its own while the one before i
 from __future__ import annotations
 
 import resource
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.live.batches import Batch, FileBatches
-from streams.live.engine import Engine
+from streams.live.engine import Committed, Engine
 from streams.live.families import FILES
 from streams.live.file_reader import InputFile
 from streams.live.http import Health, Metrics, serve
@@ -26,6 +26,7 @@ from streams.manifest import manifest
 from streams.publish import load_policy
 from streams.replay import limits_of
 from streams.settings import KafkaInput, Settings
+from streams.stop_signal import stop_signal
 
 if TYPE_CHECKING:
     from streams.live.kafka_batches import KafkaBatches
@@ -53,19 +54,24 @@ def run(
     records = batch_records or _records_within(settings.state.memory_bytes)
     _allow_many_files()
     metrics, health = Metrics(), Health(limit_s=max(60.0, 3 * seconds))
-    reporter = Reporter(log, metrics, settings.time.allowed_lateness_us)
-    with _stop_signal() as stopped, _served(settings, metrics, health):
+    reporter = Reporter(log, metrics, settings.time.allowed_lateness_us, _folders(settings))
+    with stop_signal() as stopped, _served(settings, metrics, health), _lag_told(settings, reporter) as tell_lag:
+
+        def committed(made: Committed) -> None:
+            reporter.committed(made)
+            tell_lag(made)
+
         engine = Engine(
             settings,
             load_policy(settings),
-            on_commit=reporter.committed,
+            on_commit=committed,
             on_rates_refused=reporter.rates_refused,
             on_failure=stopped.set,
         )
         with ExitStack() as stack:
             stack.enter_context(closing(engine))
             reporter.started(engine)
-            batches = stack.enter_context(closing(_batches(settings, engine)))
+            batches = stack.enter_context(closing(_batches(settings, engine, reporter)))
             _say_start(log, settings, engine)
             health.ready()
             has_ended = _consume(
@@ -112,7 +118,25 @@ def _served(settings: Settings, metrics: Metrics, health: Health) -> Iterator[No
         yield
 
 
-def _batches(settings: Settings, engine: Engine) -> FileBatches | KafkaBatches:
+def _folders(settings: Settings) -> dict[str, Path]:
+    """Where the engine writes, by what for."""
+    own = {"output": settings.output.path, "state": settings.state_path()}
+    return own | ({"archive": settings.archive.path} if settings.archive else {})
+
+
+@contextmanager
+def _lag_told(settings: Settings, reporter: Reporter) -> Iterator[Callable[[Committed], None]]:
+    """What is to be told of each commit, so that lag tools know of it."""
+    if not isinstance(settings.input, KafkaInput):
+        yield lambda _: None
+        return
+    from streams.live.kafka_lag import KafkaLag
+
+    with closing(KafkaLag(settings.input, settings.lag_group, reporter.lag, reporter.offsets_refused)) as lag:
+        yield lambda made: lag.committed({(p.topic, p.partition): p.next_offset or 0 for p in made.commit.partitions})
+
+
+def _batches(settings: Settings, engine: Engine, reporter: Reporter) -> FileBatches | KafkaBatches:
     """The reader, at the positions of the newest commit."""
     idle_after = settings.time.idle_after_us / 1e6
     partitions = [] if engine.newest is None else engine.newest.partitions
@@ -120,7 +144,9 @@ def _batches(settings: Settings, engine: Engine) -> FileBatches | KafkaBatches:
         from streams.live.kafka_batches import KafkaBatches
 
         known = {(p.topic, p.partition): p for p in partitions}
-        return KafkaBatches(settings.input, lambda: limits_of(settings), idle_after, known)
+        return KafkaBatches(
+            settings.input, lambda: limits_of(settings), idle_after, known, on_slow_client=reporter.slow_client
+        )
     batches = FileBatches(settings.input, lambda: limits_of(settings), idle_after)
     finished: dict[str, list[InputFile]] = {topic.name: [] for topic in settings.input.topics}
     for name, file in finished_files(engine.state.families[FILES.name]):
@@ -182,18 +208,3 @@ def _allow_many_files() -> None:
     wanted = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; outside the main thread nothing is installed."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,8 +17,9 @@ from attribution.rules import Rules
 from attribution.toml_tables import Bare, parse_toml
 from attribution.windows import DAY_US, format_duration
 from schemas.errors import setting_error
-from schemas.events import Kind
+from schemas.events import FIELDS, Kind
 from streams.rule_files import read_text
+from streams.security_settings import Security
 from streams.setting_errors import setting_message
 from streams.setting_types import (
     BootstrapServers,
@@ -66,31 +67,6 @@ class FilesInput(_Input):
     path: FilePath
 
 
-class Security(Section):
-    """How to reach Kafka: protocol, certificates, and where name and password are found."""
-
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "SASL_SSL"
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    username_env: Text = "KAFKA_USERNAME"
-    username_file: FilePath | None = None
-    password_env: Text = "KAFKA_PASSWORD"  # noqa: S105 - the name of a variable
-    password_file: FilePath | None = None
-    ca_file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _keys_apply(self) -> Self:
-        given = self.model_fields_set
-        sasl = given & {"mechanism", "username_env", "username_file", "password_env", "password_file"}
-        if not self.protocol.startswith("SASL_") and sasl:
-            raise refusal("a SASL protocol beside it", key=min(sasl), got=f'protocol = "{self.protocol}"')
-        if not self.protocol.endswith("SSL") and "ca_file" in given:
-            raise refusal("SSL or SASL_SSL beside it", key="ca_file", got=f'protocol = "{self.protocol}"')
-        for secret in ("username", "password"):
-            if {f"{secret}_env", f"{secret}_file"} <= given:
-                raise refusal(f"one of {secret}_env and {secret}_file", key=f"{secret}_file", got="both")
-        return self
-
-
 class KafkaInput(_Input):
     """Topics of a Kafka cluster."""
 
@@ -98,6 +74,7 @@ class KafkaInput(_Input):
     bootstrap_servers: BootstrapServers
     start: Literal["earliest", "latest"] = "earliest"
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    group: Text | None = None
     security: Security | None = None
 
 
@@ -167,6 +144,15 @@ class Settings(Section):
         return {"archive": {}} | values if is_kafka else values
 
     @model_validator(mode="after")
+    def _dropped_fields_are_not_needed(self) -> Self:
+        dropped = self.archive.drop if self.archive else ()
+        for topic in self.input.topics:
+            for field in FIELDS[topic.kind]:
+                if field.required and field.name in dropped:
+                    raise refusal(f"fields that {topic.kind} events can do without", key="archive.drop", got=field.name)
+        return self
+
+    @model_validator(mode="after")
     def _folders_are_different(self, info: ValidationInfo) -> Self:
         assert info.context is not None, "the model is made from a file"
         self._file = info.context["file"]
@@ -191,6 +177,12 @@ class Settings(Section):
     def under_rules(self, path: Path) -> Settings:
         """The same pipeline with other rules."""
         return self.model_copy(update={"rules": path})
+
+    @property
+    def lag_group(self) -> str:
+        """The consumer group that lag tools see."""
+        own = self.input.group if isinstance(self.input, KafkaInput) else None
+        return own or f"attribution-{self._file.stem}"
 
     @property
     def fx_max_age_days(self) -> int:

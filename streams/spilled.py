@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from attribution.deduplicate import Deduplicated, deduplicate
+from attribution.deduplicate import COMMIT, Deduplicated, deduplicate
 from attribution.engine import CompiledPolicy, Ledger, attribute_outcomes
 from attribution.frames import as_outcomes
 from attribution.match import bounded_runs, join_by_hash
@@ -44,9 +44,13 @@ _PAIRS_PER_SLICE = 4_000_000
 
 
 class SpilledEvents:
-    """Valid events of all kinds, copies included, dealt out on disk below ``folder`` in so many parts."""
+    """Valid events of all kinds, copies included, dealt out on disk below ``folder`` in so many parts.
 
-    def __init__(self, folder: Path, parts: int) -> None:
+    has_commits: they have ``commit_id``, too.
+    """
+
+    def __init__(self, folder: Path, parts: int, *, has_commits: bool = False) -> None:
+        self._more: dict[str, pl.DataType] = {COMMIT: pl.Int64()} if has_commits else {}
         self.parts = parts
         self._folder = folder
         self._by_id = {
@@ -75,8 +79,11 @@ class SpilledEvents:
     def reversals(self, part: int) -> Deduplicated:
         return deduplicate(self._take(Kind.REVERSAL, part), "event_id", list(canonical_columns(Kind.REVERSAL)))
 
+    def scores(self, part: int) -> Deduplicated:
+        return deduplicate(self._take(Kind.SCORE, part), "event_id", list(canonical_columns(Kind.SCORE)))
+
     def _take(self, kind: Kind, part: int) -> pl.DataFrame:
-        return self._by_id[kind].take(part, {**canonical_columns(kind), **SOURCE_COLUMNS})
+        return self._by_id[kind].take(part, {**canonical_columns(kind), **SOURCE_COLUMNS, **self._more})
 
 
 def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callable[[Deduplicated, str], None]) -> None:
@@ -91,6 +98,10 @@ def attribute_spilled(events: SpilledEvents, writer: TableWriter, refuse: Callab
         known = kept.events.select(list(_INFERENCE))
         inferences.add(known)
         by_trace.add(known)
+    for part in parts:
+        scores = events.scores(part)
+        refuse(scores, "event_id")
+        writer.scores(scores.events, part)
 
     outcomes = events.shuffle("outcomes", "event_id")
     reversals = events.shuffle("reversals", "reverses")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from attribution.windows import time_text
 from schemas.errors import UnavailableError
@@ -22,15 +22,17 @@ from streams.settings import FilesInput, Settings
 
 @dataclass(frozen=True)
 class PartitionStatus:
-    """position: file and record that are read next; lag_files, lag_bytes: what lies there unread (the file being read
-    counts whole); holds_watermark: the watermark waits for this partition."""
+    """position: what is read next, file and record or offset; lag_files, lag_bytes: what lies there unread of files (a
+    file being read counts whole); lag_records: of Kafka, None where the broker does not tell; holds_watermark: the
+    watermark waits for this partition."""
 
     topic: str
     partition: int
     position: str
     read: int
-    lag_files: int
-    lag_bytes: int
+    lag_files: int | None
+    lag_bytes: int | None
+    lag_records: int | None
     event_time: str | None
     idle: bool
     holds_watermark: bool
@@ -54,6 +56,7 @@ def status(settings: Settings) -> Status:
     if found is None:
         raise UnavailableError(f"{state}: no commit yet. Hint: attribution run makes the first one as it starts")
     commit = decode_commit(found[1], state)
+    ends = _ends(settings)
     known = State(state / "segments", commit.segments, watermark_us=commit.watermark_us, to_be_asked=False)
     return Status(
         commit_id=commit.number,
@@ -62,19 +65,38 @@ def status(settings: Settings) -> Status:
         rolled_commit_id=commit.rolled.commit_id,
         waiting_rows=sum(part.rows for part in commit.parts),
         sizes=sizes_of(known),
-        partitions=[_partition(settings, known.families[FILES.name], commit, p) for p in commit.partitions],
+        partitions=[_partition(settings, known.families[FILES.name], ends, commit, p) for p in commit.partitions],
     )
 
 
-def _partition(settings: Settings, files: FamilyState, commit: Commit, partition: Partition) -> PartitionStatus:
-    finished = [file.name for topic, file in finished_files(files) if topic == partition.topic]
-    unread: list[Path] = []
+def _ends(settings: Settings) -> dict[tuple[str, int], int]:
+    """Where Kafka's partitions end; nothing where there is no broker to ask: the rest can be told all the same."""
     if isinstance(settings.input, FilesInput):
+        return {}
+    from streams.kafka_log import ends  # the client takes a while to load
+
+    try:
+        return ends(settings.input)
+    except UnavailableError:
+        return {}
+
+
+def _partition(
+    settings: Settings, files: FamilyState, ends: Mapping[tuple[str, int], int], commit: Commit, partition: Partition
+) -> PartitionStatus:
+    lag_files = lag_bytes = lag_records = None
+    if isinstance(settings.input, FilesInput):
+        finished = [file.name for topic, file in finished_files(files) if topic == partition.topic]
         unread = [file for file in topic_files(settings.input.path, partition.topic) if file.name not in set(finished)]
-    if partition.unfinished is not None:
-        position = f"{partition.unfinished.name}, record {partition.unfinished.records}"
+        lag_files, lag_bytes = len(unread), sum(file.stat().st_size for file in unread)
+        if partition.unfinished is not None:
+            position = f"{partition.unfinished.name}, record {partition.unfinished.records}"
+        else:
+            position = f"after {finished[-1]}" if finished else "the beginning"
     else:
-        position = f"after {finished[-1]}" if finished else "the beginning"
+        position = f"offset {partition.next_offset or 0}"
+        end = ends.get((partition.topic, partition.partition))
+        lag_records = None if end is None else max(end - (partition.next_offset or 0), 0)
     awake = [p.newest_us for p in commit.partitions if not p.is_idle]
     slowest = None if None in awake else min((time for time in awake if time is not None), default=None)
     # After --until-end the watermark is ahead of every partition that is not idle.
@@ -84,8 +106,9 @@ def _partition(settings: Settings, files: FamilyState, commit: Commit, partition
         partition=partition.partition,
         position=position,
         read=partition.totals.read,
-        lag_files=len(unread),
-        lag_bytes=sum(file.stat().st_size for file in unread),
+        lag_files=lag_files,
+        lag_bytes=lag_bytes,
+        lag_records=lag_records,
         event_time=None if partition.newest_us is None else time_text(partition.newest_us),
         idle=partition.is_idle,
         holds_watermark=not partition.is_idle and partition.newest_us == slowest and is_held,
@@ -94,6 +117,12 @@ def _partition(settings: Settings, files: FamilyState, commit: Commit, partition
 
 def as_json(found: Status) -> str:
     return json.dumps(asdict(found), indent=2, ensure_ascii=False)
+
+
+def _lag(partition: PartitionStatus) -> str:
+    if partition.lag_files is not None:
+        return f"{partition.lag_files:,} files, {partition.lag_bytes:,} bytes"
+    return "unknown, no broker answers" if partition.lag_records is None else f"{partition.lag_records:,} records"
 
 
 def as_text(found: Status) -> str:
@@ -113,7 +142,7 @@ def as_text(found: Status) -> str:
         idle = ", idle" if partition.idle else ""
         lines.append(
             f"{partition.topic}/{partition.partition}: read {partition.read:,}, at {partition.position}; "
-            f"lag {partition.lag_files:,} files, {partition.lag_bytes:,} bytes; "
+            f"lag {_lag(partition)}; "
             f"event time {partition.event_time or 'none yet'}{idle}{holds}"
         )
     return "\n".join(lines)

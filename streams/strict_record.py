@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -28,6 +28,7 @@ from schemas.events import (
     FIELDS,
     ID_MAX_BYTES,
     INFERENCE_IDS_MAX,
+    NAMING_KINDS,
     NESTING_MAX,
     TIME_MAX_US,
     TIME_MIN_US,
@@ -37,6 +38,8 @@ from schemas.events import (
     canonical_columns,
 )
 from schemas.reasons import Refusal
+from streams.across_fields import conflicts, missing
+from streams.dropped_fields import NOTHING_DROPPED, DroppedFields
 
 #: A canonical value: times are UTC microseconds, decimals are quantised to the field's places.
 Value = str | int | bool | Decimal | list[str] | None
@@ -63,12 +66,14 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 class Limits:
     """What a record is held against besides its own content.
 
-    now_us: stands in for the record's own time where the source has none (plain files).
+    now_us: stands in for the record's own time where the source has none (plain files). dropped: fields that records
+    are read without.
     """
 
     max_record_bytes: int
     max_future_skew_us: int
     now_us: int
+    dropped: DroppedFields = NOTHING_DROPPED
 
     @property
     def latest_us(self) -> int:
@@ -296,15 +301,15 @@ _CHECKS: dict[Type, Callable[[object, Field], Value]] = {
 def _canonical(event: dict[str, object], kind: Kind, limits: Limits) -> Record | Refused:
     """``event``: the members of the record that are not null."""
     values, faults = _check_fields(event, kind)
-    faults.extend(Refused(Refusal.MISSING_FIELD, f"{name}: required") for name in _missing(event, kind))
+    faults.extend(Refused(Refusal.MISSING_FIELD, f"{name}: required") for name in missing(event, kind))
     event_time = values.get("event_time")
     if isinstance(event_time, int) and event_time > limits.latest_us:
         detail = f"event_time: over max_future_skew ahead of the record, got {_shown(event['event_time'])}"
         faults.append(Refused(Refusal.FUTURE_TIME, detail))
-    faults = faults or [Refused(Refusal.CONFLICTING_FIELDS, detail) for detail in _conflicts(values, kind)]
+    faults = faults or [Refused(Refusal.CONFLICTING_FIELDS, detail) for detail in conflicts(values, kind)]
     if faults:
         return min(faults, key=lambda fault: _PRECEDENCE[fault.reason])
-    if kind in (Kind.CONVERSION, Kind.TIME_SAVED) and "inference_id" in values:
+    if kind in NAMING_KINDS and "inference_id" in values:
         values["inference_ids"] = [str(values["inference_id"])]
     return {name: values.get(name, default) for name, default in _DEFAULTS[kind].items()}
 
@@ -330,52 +335,6 @@ def _check_fields(event: dict[str, object], kind: Kind) -> tuple[Record, list[Re
             except _FieldError as fault:
                 faults.append(Refused(fault.reason, f"{field.name}: {fault.detail}"))
     return values, faults
-
-
-def _missing(event: dict[str, object], kind: Kind) -> Iterable[str]:
-    for field in FIELDS[kind]:
-        if field.required and field.name not in event:
-            yield field.name
-    if kind is Kind.TIME_SAVED and "seconds" not in event and "actual_seconds" not in event:
-        yield "actual_seconds" if "baseline_seconds" in event else "seconds or actual_seconds"
-
-
-def _conflicts(values: Record, kind: Kind) -> Iterable[str]:
-    if kind is Kind.INFERENCE:
-        yield from _not_alone(values, "cost", "cost_currency")
-        yield from _not_alone(values, "cost_currency", "cost")
-        yield from _parts_above_input(values)
-        return
-    if kind is Kind.REVERSAL:
-        yield from _at_most_one(values, ("amount", "quantity", "seconds"))
-        yield from _not_alone(values, "currency", "amount")
-        return
-    yield from _at_most_one(values, ("inference_id", "inference_ids", "trace_id"))
-    if kind is Kind.CONVERSION:
-        yield from _not_alone(values, "amount", "currency")
-        yield from _not_alone(values, "currency", "amount")
-    else:
-        yield from _at_most_one(values, ("seconds", "baseline_seconds"))
-        yield from _at_most_one(values, ("seconds", "actual_seconds"))
-
-
-def _at_most_one(values: Record, names: Sequence[str]) -> Iterable[str]:
-    given = [name for name in names if name in values]
-    if len(given) > 1:
-        yield f"{' and '.join(given)}: at most one of {', '.join(names)}"
-
-
-def _not_alone(values: Record, name: str, partner: str) -> Iterable[str]:
-    if name in values and partner not in values:
-        yield f"{name}: given without {partner}"
-
-
-def _parts_above_input(values: Record) -> Iterable[str]:
-    whole = values.get("input_tokens")
-    parts = [values.get(name) or 0 for name in ("cached_input_tokens", "cache_write_input_tokens")]
-    total = sum(part for part in parts if isinstance(part, int))
-    if isinstance(whole, int) and total > whole:
-        yield f"cached_input_tokens + cache_write_input_tokens: {total}, above input_tokens: {whole}"
 
 
 def _shown(value: object) -> str:

@@ -62,6 +62,10 @@ class TableWriter:
         )
         self._frame("outcomes", whole.with_columns(self._commit), part)
 
+    def scores(self, accepted: pl.DataFrame, part: int = 0) -> None:
+        """accepted: canonical columns and source columns."""
+        self._frame("scores", accepted.select(*canonical_columns(Kind.SCORE), *SOURCE_COLUMNS, self._commit), part)
+
     def ledger(self, table: str, rows: pl.DataFrame, part: int = 0) -> None:
         """``credits`` or ``unattributed`` rows as the kernel gives them."""
         self._frame(table, rows.with_columns(_SIGN, self._commit).select(list(TABLES[table])), part)

@@ -7,28 +7,35 @@ defaults left out and written out, fields in any order.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 
 from tests.case_rules import DAY, EARLIEST, HOUR, MS, UNIT, Rule, S
-from tests.cases import EVENT_LISTS, TOPICS, Case, Event
+from tests.cases import EVENT_LISTS, SCORED_TOPICS, TOPICS, Case, Event
 
 #: Decimal fields and the places of their units.
-PLACES = dict.fromkeys(("amount", "quantity", "seconds", "baseline_seconds", "actual_seconds"), 9) | {"cost": 12}
+PLACES = dict.fromkeys(("amount", "quantity", "seconds", "baseline_seconds", "actual_seconds", "score"), 9)
+PLACES |= {"cost": 12}
 #: Fields that a file may hold as null.
 OPTIONAL = {
     "inferences": ("model_version", "status", "arm", "cost", "session_id", "trace_id", "attributes"),
     "conversions": ("amount", "currency", "quantity", "inference_id", "inference_ids", "trace_id", "attributes"),
     "time_saved": ("seconds", "role", "inference_id", "inference_ids", "trace_id", "attributes"),
     "reversals": ("amount", "currency", "quantity", "seconds", "reason"),
+    "scores": ("inference_id", "inference_ids", "trace_id", "attributes"),
 }
 
 
 def to_json_events(case: Case, seed: int = 0) -> dict[str, list[Event]]:
-    """Canonical JSON events by topic, in list order, in any of the spellings that mean the same event."""
+    """Canonical JSON events by topic, in list order, in any of the spellings that mean the same event.
+
+    Scores are a topic only where there are any.
+    """
     rng = Random(seed)
-    return {name: [_json_event(rng, event, name) for event in getattr(case, name)] for name in EVENT_LISTS}
+    names = SCORED_TOPICS if case.scores else EVENT_LISTS
+    return {name: [_json_event(rng, event, name) for event in getattr(case, name)] for name in names}
 
 
 def to_rule_files(case: Case) -> dict[str, str]:
@@ -50,27 +57,36 @@ def to_fx_csv(case: Case) -> str:
 
 
 def to_pipeline_toml(
-    case: Case, *, log: str = "log", out: str = "out", state: str = "state", rules: str = "rules", fx: str = "fx.csv"
+    case: Case,
+    *,
+    log: str = "log",
+    out: str = "out",
+    state: str = "state",
+    rules: str = "rules",
+    fx: str = "fx.csv",
+    topics: Mapping[str, str] = TOPICS,
 ) -> str:
     """A pipeline over event files; ``max_future_skew`` is as long as it can be."""
     settings = case.settings
-    topics = "".join(f'[[input.topic]]\nname = "{name}"\nkind = "{kind}"\n' for name, kind in TOPICS.items())
+    sections = "".join(f'[[input.topic]]\nname = "{name}"\nkind = "{kind}"\n' for name, kind in topics.items())
     return (
         f'base_currency = "{settings["base_currency"]}"\nrules = {_text(rules)}\nfx = {_text(fx)}\n'
         f'fx_max_age = "{settings["fx_max_age"]}d"\n'
-        f'[input]\nsource = "files"\npath = {_text(log)}\n{topics}'
+        f'[input]\nsource = "files"\npath = {_text(log)}\n{sections}'
         f'[time]\nallowed_lateness = "{duration_text(settings["allowed_lateness"])}"\n'
         f'reversal_window = "{duration_text(settings["reversal_window"])}"\nmax_future_skew = "36500d"\n'
         f"[output]\npath = {_text(out)}\n[state]\npath = {_text(state)}\n"
     )
 
 
-def write_case(case: Case, folder: Path, seed: int = 0) -> Path:
+def write_case(case: Case, folder: Path, seed: int = 0, topics: Mapping[str, str] = TOPICS) -> Path:
     """Write log, rules, rates and pipeline file into the folder; gives the path of the pipeline file.
 
     Each topic is one file, ``log/<topic>/events.jsonl``, in list order.
     """
-    for name, events in to_json_events(case, seed).items():
+    events_of = to_json_events(case, seed)
+    for name in topics:
+        events = events_of.get(name, [])
         (folder / "log" / name).mkdir(parents=True)
         lines = "".join(json.dumps(event, ensure_ascii=bool(n % 2)) + "\n" for n, event in enumerate(events))
         (folder / "log" / name / "events.jsonl").write_text(lines, encoding="utf-8")
@@ -78,7 +94,7 @@ def write_case(case: Case, folder: Path, seed: int = 0) -> Path:
     for name, text in to_rule_files(case).items():
         (folder / "rules" / name).write_text(text, encoding="utf-8")
     (folder / "fx.csv").write_text(to_fx_csv(case), encoding="utf-8")
-    (folder / "pipeline.toml").write_text(to_pipeline_toml(case), encoding="utf-8")
+    (folder / "pipeline.toml").write_text(to_pipeline_toml(case, topics=topics), encoding="utf-8")
     return folder / "pipeline.toml"
 
 

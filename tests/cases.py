@@ -8,7 +8,7 @@ generated is valid input: nothing here is a dead letter but conflicting duplicat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -33,6 +33,8 @@ Event = dict[str, Any]
 
 TOPICS = {"inferences": "inference", "conversions": "conversion", "time_saved": "time_saved", "reversals": "reversal"}
 EVENT_LISTS = tuple(TOPICS)
+#: Of a pipeline with scores, which most have not.
+SCORED_TOPICS = TOPICS | {"scores": "score"}
 RULELESS = "no rules"
 #: UTF-8 order differs from UTF-16 order (U+FF5E, 😀), from locale order (I, i) and knows no normal forms (é, é).
 ID_FORMS = ("i{}",) * 12 + (
@@ -62,6 +64,7 @@ class Case:
     rules: list[Rule]
     fx: list[tuple[int, str, int]]
     settings: dict[str, Any]
+    scores: list[Event] = field(default_factory=list)
 
 
 def random_case(seed: int, size: int = 10, *, conflicts: bool = True, duplicates: bool = True) -> Case:
@@ -72,14 +75,14 @@ def random_case(seed: int, size: int = 10, *, conflicts: bool = True, duplicates
     rng = Random(seed)
     settings = random_settings(rng)
     rules = random_rules(rng, settings)
-    inferences = _inferences(rng, rng.randint(1, size + 4), rules)
-    outcomes = [_outcome(rng, number, inferences, rules, settings) for number in range(size)]
-    reversals = [_reversal(rng, number, outcomes, settings) for number in range(rng.randint(0, 2 * size))]
+    inferences = random_inferences(rng, rng.randint(1, size + 4), rules)
+    outcomes = [random_outcome(rng, number, inferences, rules, settings) for number in range(size)]
+    reversals = [random_reversal(rng, number, outcomes, settings) for number in range(rng.randint(0, 2 * size))]
     conversions = [event for kind, event in outcomes if kind == "conversion"]
     time_saved = [event for kind, event in outcomes if kind == "time_saved"]
     lists = [inferences, conversions, time_saved, reversals]
     if duplicates:
-        lists = [events + [_copy(rng, event) for event in events if rng.random() < 0.08] for events in lists]
+        lists = [events + [copied(rng, event) for event in events if rng.random() < 0.08] for events in lists]
     if conflicts:
         _add_conflicts(rng, lists)
     for events in lists:
@@ -129,7 +132,7 @@ def in_time_order(case: Case) -> Case:
 # --- events ---
 
 
-def _inferences(rng: Random, count: int, rules: list[Rule]) -> list[Event]:
+def random_inferences(rng: Random, count: int, rules: list[Rule]) -> list[Event]:
     """Inferences in clusters in time and in traces, so that outcomes find several; ties in time are common."""
     starts = [rule["effective_from"] + rng.choice([-1, 0, 1]) for rule in rules]
     centres = [
@@ -182,7 +185,7 @@ def _inference_extras(rng: Random) -> Event:
     }
 
 
-def _outcome(
+def random_outcome(
     rng: Random, number: int, inferences: list[Event], rules: list[Rule], settings: dict[str, Any]
 ) -> tuple[str, Event]:
     """(kind, event): an outcome made to meet one chosen inference under one of its rules, or to just miss it."""
@@ -261,7 +264,7 @@ def _seconds(rng: Random) -> Event:
     return dict(event) if role is None else event | {"role": role}
 
 
-def _reversal(rng: Random, number: int, outcomes: list[tuple[str, Event]], settings: dict[str, Any]) -> Event:
+def random_reversal(rng: Random, number: int, outcomes: list[tuple[str, Event]], settings: dict[str, Any]) -> Event:
     """A reversal of one of the outcomes; some do not match: wrong field, currency, time or outcome."""
     kind, outcome = rng.choice(outcomes)
     window = settings["reversal_window"]
@@ -294,10 +297,25 @@ def _part(rng: Random, whole: int, bound: int) -> int:
     return min(max(0, part), bound - 1)
 
 
-def _copy(rng: Random, event: Event) -> Event:
+def random_score(rng: Random, number: int, inferences: list[Event]) -> Event:
+    """A figure for one inference, for several or for a trace, known or not; ids are those of outcomes, too."""
+    anchor = rng.choice(inferences)
+    named = _naming(rng, anchor, inferences, is_traced=rng.random() < 0.3) or {"inference_ids": ["unknown"]}
+    event: Event = {
+        "event_id": rng.choice(ID_FORMS).format(number),
+        "event_time": max(EARLIEST, anchor["event_time"] + rng.choice([-HOUR, 0, 1, rng.randrange(2 * DAY)])),
+        "name": rng.choice(["helpfulness", "groundedness", "größe"]),
+        "score": rng.choice([0, 1, -1, UNIT, rng.randrange(-5 * UNIT, 5 * UNIT), 10**18 - 1, 1 - 10**18]),
+    }
+    if rng.random() < 0.2:
+        event["attributes"] = rng.choice([{}, {"judge": "“m”", "é": "1"}])
+    return event | named
+
+
+def copied(rng: Random, event: Event) -> Event:
     """An equal copy, at times with a default or an empty field written out."""
     copy = dict(event)
-    is_inference, is_conversion = "inference_id" in event, not {"seconds", "actual_seconds"} & event.keys()
+    is_inference, is_conversion = "inference_id" in event, not {"seconds", "actual_seconds", "score"} & event.keys()
     if rng.random() < 0.5 and is_inference:
         copy.setdefault("status", "served")
     if rng.random() < 0.5 and is_conversion and not is_inference and "reverses" not in event:

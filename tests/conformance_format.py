@@ -22,6 +22,7 @@ a blank in it is a JSON text in quotes. Times are UTC; a date alone is its midni
     2026-03-03        conversion  o1  purchase  100.00 USD  for i1 i2
     2026-03-03        time_saved  t1  draft     600 s       trace job-7  role=support_agent
     2026-03-22        reversal    r1  of o1     20.00
+    2026-03-23        score       s1  tone      0.8         for i1
     raw    conversions  {"event_id": 7}
     blank  conversions
 
@@ -30,14 +31,14 @@ a blank in it is a JSON text in quotes. Times are UTC; a date alone is its midni
     o1          i1            12     -3
     o1          i2            12     -3
 
-A figure alone is an amount, with a currency behind it an amount and its currency, with ``s`` seconds; every other
-field is ``key=value``. ``raw`` puts a record into a topic as it stands (``\\xff`` is that byte), ``blank`` a blank
-line.
+A figure alone is an amount, of a score its ``score``; with a currency behind it an amount and its currency, with ``s``
+seconds; every other field is ``key=value``. ``raw`` puts a record into a topic as it stands (``\\xff`` is that byte),
+``blank`` a blank line.
 
-Sections with expected rows bear the names and columns of the published tables. Columns left out are not compared.
-A section left out means no rows in ``credits``, ``unattributed`` and ``dead_letters``. Left out, ``attributed`` and
-``commits`` are not compared; the first needs the column ``settled``, for a live engine publishes settled rows only,
-the second is summed by topic.
+Sections with expected rows bear the names and columns of the published tables; a list is its items with a blank between
+them. Columns left out are not compared. A section left out means no rows in ``scores``, ``credits``, ``unattributed``
+and ``dead_letters``. Left out, ``attributed`` and ``commits`` are not compared; the first needs the column ``settled``,
+for a live engine publishes settled rows only, the second is summed by topic.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ import polars as pl
 from schemas.events import FIELDS, TIME, Kind, Type
 from schemas.outputs import TABLES, in_files
 from tests.case_files import PLACES, to_fx_csv, to_rule_files
-from tests.cases import TOPICS, Case
+from tests.cases import SCORED_TOPICS, Case
 
 Row = dict[str, Any]
 
@@ -71,7 +72,9 @@ DEFAULTS = {
     "max_future_skew": "36500d",
     "read_order": "free",
 }
-EXPECTED = ("credits", "unattributed", "attributed", "dead_letters", "commits")
+EXPECTED = ("scores", "credits", "unattributed", "attributed", "dead_letters", "commits")
+#: Of every case: a topic without records does no harm.
+TOPICS = SCORED_TOPICS
 _SECTIONS = {"settings", "rules", "rates", "events", *EXPECTED}
 _TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
 _COUNTS = {field.name for field in FIELDS[Kind.INFERENCE] if field.type is Type.COUNT}
@@ -225,6 +228,8 @@ def _fields(kind: str, words: list[str]) -> Iterator[tuple[str, Any]]:
         yield from {"use_case": _text(words[0]), "model": "M"}.items()
     if kind in ("conversion", "time_saved"):
         yield "type", _text(words[0])
+    if kind == "score":
+        yield "name", _text(words[0])
     rest = words if kind == "reversal" else words[1:]
     while rest:
         word, *rest = rest
@@ -236,7 +241,7 @@ def _fields(kind: str, words: list[str]) -> Iterator[tuple[str, Any]]:
             yield ("trace_id" if word == "trace" else "reverses"), _text(rest.pop(0))
         elif _FIGURE.fullmatch(word):
             unit = rest.pop(0) if rest and re.fullmatch(r"s|[A-Z]{3}", rest[0]) else ""
-            yield ("seconds" if unit == "s" else "amount"), word
+            yield ("score" if kind == "score" else "seconds" if unit == "s" else "amount"), word
             if unit not in ("", "s"):
                 yield "currency", unit
         else:
@@ -264,6 +269,8 @@ def _cell(text: str, dtype: pl.DataType) -> Any:
     if dtype == TIME:
         time_us, _ = _moment(text.split())
         return EPOCH + timedelta(microseconds=time_us)
+    if isinstance(dtype, pl.List):
+        return [_text(word) for word in _WORD.findall(text)]
     if isinstance(dtype, pl.Boolean):
         return {"yes": True, "no": False}[text]
     if isinstance(dtype, pl.Decimal):

@@ -51,11 +51,13 @@ def check_recovered(pipeline: Pipeline, unkilled: Unkilled) -> None:
     """Assert what holds after a start: as for readers, and nothing lies about that no commit lists."""
     check_readers(pipeline, unkilled)
     commit, state, out = newest_commit(pipeline), pipeline.state, pipeline.out
-    segments, parts, published = [], [], []
+    segments, parts, published, to_archive, archived = [], [], [], [], []
     if commit is not None:
         past = list(past_commits(state))
         assert [old.number for old in past] == list(range(1, commit.number))
         published = [file for old in past for file in old.published] + commit.published
+        archived = [file for old in past for file in old.archived] + commit.archived
+        to_archive = [part.name for part in commit.archive_parts]
         segments = [file.name for files in commit.segments.values() for file in files]
         parts = [part.name for part in commit.parts]
         assert [path.name for path in state.glob("rates-*")] == [commit.rates]
@@ -69,9 +71,11 @@ def check_recovered(pipeline: Pipeline, unkilled: Unkilled) -> None:
             assert sum(reads) + partition.counts.read == partition.totals.read
     assert names(state / "segments") == sorted(segments)
     assert names(out / STAGING) == sorted(parts)
-    assert {str(path.relative_to(out)): sha256_of(path) for path in out.glob("[!_]*/**/*.parquet")} == {
-        file.path: file.sha256 for file in published
-    }
+    assert names(pipeline.archive / STAGING) == sorted(to_archive)
+    for folder, files in ((out, published), (pipeline.archive, archived)):
+        assert {str(path.relative_to(folder)): sha256_of(path) for path in folder.glob("[!_]*/**/*.parquet")} == {
+            file.path: file.sha256 for file in files
+        }
 
 
 def check_finished(pipeline: Pipeline, unkilled: Unkilled) -> None:
@@ -84,6 +88,12 @@ def check_finished(pipeline: Pipeline, unkilled: Unkilled) -> None:
     written: Counter[str] = Counter()
     for (topic, _), records in pipeline.records.items():
         written[topic] += len(records)
+    rows = pl.read_parquet(pipeline.archive / "*" / "date=*" / "*.parquet", hive_partitioning=False)
+    assert sorted(rows.select("topic", "file", "offset", "value").iter_rows()) == sorted(
+        (topic, name, number, line.encode())
+        for (topic, name), records in pipeline.records.items()
+        for number, (line, _) in enumerate(records)
+    )
     commits = published_rows(pipeline.out, "commits")
     assert {row["source_topic"]: row["read"] for row in commits} == written
     for row in commits:

@@ -173,6 +173,11 @@ class Pipeline:
         return self.settings.output.path
 
     @property
+    def archive(self) -> Path:
+        assert self.settings.archive is not None
+        return self.settings.archive.path
+
+    @property
     def state(self) -> Path:
         return self.settings.state_path()
 
@@ -211,6 +216,8 @@ def write_pipeline(log: LiveLog, folder: Path) -> Pipeline:
     file = write_case(_case(log), folder)
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("[output]\n", f'[output]\nroll_interval = "{COMMITS_PER_ROLL}s"\n'), encoding="utf-8")
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write('[archive]\npath = "archive"\n')
     (folder / "fx-final.csv").write_text(to_fx_csv(_case(log)))
     (folder / "fx-early.csv").write_text(to_fx_csv(_case(log, fx=early_rates(log))))
     pipeline = Pipeline(log, folder)

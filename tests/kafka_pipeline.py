@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 
 from tests.broker import new_topic
 from tests.case_files import to_json_events, write_case
-from tests.cases import TOPICS, Case
+from tests.cases import SCORED_TOPICS, TOPICS, Case
 
 
 def key_of(topic: str, event: dict[str, Any]) -> bytes:
@@ -40,7 +40,10 @@ def to_kafka(pipeline: Path, names: dict[str, str], bootstrap: str, more: str = 
     """The pipeline file reading topics of a broker in place of files."""
     text = pipeline.read_text(encoding="utf-8")
     start, end = text.index("[input]"), text.index("[time]")
-    topics = "".join(f'[[input.topic]]\nname = "{names[topic]}"\nkind = "{kind}"\n' for topic, kind in TOPICS.items())
+    more += "".join(line for line in text[start:end].splitlines(keepends=True) if line.startswith("max_record_bytes"))
+    kinds = {name: SCORED_TOPICS[topic] for topic, name in names.items()}
+    topics = "".join(f'[[input.topic]]\nname = "{name}"\nkind = "{kind}"\n' for name, kind in kinds.items())
     section = f'[input]\nsource = "kafka"\nbootstrap_servers = "{bootstrap}"\n{more}{topics}'
-    pipeline.write_text(f"{text[:start]}{section}{text[end:]}", encoding="utf-8")
+    archive = '[archive]\npath = "archive"\n'
+    pipeline.write_text(f"{text[:start]}{section}{text[end:]}{archive}", encoding="utf-8")
     return pipeline

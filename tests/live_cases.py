@@ -1,4 +1,5 @@
-"""Random logs for the live engine: some ten days of events over four topics, as they arrive, cut into commits.
+"""Random logs for the live engine: some ten days of events over four topics, as they arrive, cut into commits. With
+scores there is a fifth.
 
 Windows and lateness are hours, so that within a log inferences settle, outcomes and reversals are forgotten, and late
 knowledge comes on both sides of every such moment. Each topic is one partition and one file; events come up to
@@ -7,21 +8,31 @@ knowledge comes on both sides of every such moment. Each topic is one partition 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from typing import Any
 
 from tests.case_rules import DAY, HOUR, MIDDLE, MS, UNIT, Rule, S, random_rates, random_rules, random_settings
-from tests.cases import TOPICS, Event, _copy, _inferences, _outcome, _reversal
+from tests.cases import (
+    SCORED_TOPICS,
+    TOPICS,
+    Event,
+    copied,
+    random_inferences,
+    random_outcome,
+    random_reversal,
+    random_score,
+)
 from tests.live_reference import Partition, Rates, Read
 
 #: The largest exchange rate in units.
 RATE_MAX = 10**15 - 1
 START, END = MIDDLE - 5 * DAY, MIDDLE + 5 * DAY
 PARTITIONS: list[Partition] = [(topic, 0) for topic in TOPICS]
-TOPIC_OF = {kind: topic for topic, kind in TOPICS.items()}
+TOPIC_OF = {kind: topic for topic, kind in SCORED_TOPICS.items()}
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,15 @@ class LiveLog:
     stream: list[Read]
     batches: list[Batch]
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """By name their kind; of scores only where there are any."""
+        return SCORED_TOPICS if any(read.kind == "score" for read in self.stream) else TOPICS
+
+    @property
+    def partitions(self) -> list[Partition]:
+        return [(topic, 0) for topic in self.topics]
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -66,13 +86,15 @@ def random_log(
     reused: float = 0.0,
     conflicts: bool = True,
     changing_rates: bool = True,
+    scores: bool = False,
 ) -> LiveLog:
     """A log of about ``size`` outcomes, the same for the same arguments.
 
     late: the share of events that come after the lateness, by up to days; idle: the chance that a topic without
     records in a batch is marked idle in it (and then some topics also fall silent for days); reused: the share of
     events whose id comes again for something else, days later; conflicts: also ids that come twice at one event time
-    with different content; changing_rates: some rates come late or are corrected while the log is read.
+    with different content; changing_rates: some rates come late or are corrected while the log is read; scores: as
+    many of them as there are outcomes.
     """
     rng = Random(seed)
     settings = random_settings(rng)
@@ -80,18 +102,22 @@ def random_log(
     settings |= {"reversal_window": rng.choice([6 * HOUR, DAY, 2 * DAY, 3 * DAY])}
     rules = _short(rng, random_rules(rng, settings), settings)
     events = _events(rng, size, rules, settings)
+    if scores:
+        inferences = [event for kind, event in events if kind == "inference"]
+        events += [("score", random_score(rng, number, inferences)) for number in range(size)]
     events += [(kind, _again(rng, event)) for kind, event in events if rng.random() < reused]
     if conflicts:
         events += [_conflict(rng, kind, event) for kind, event in events if rng.random() < 0.05]
-    events += [(kind, _copy(rng, event)) for kind, event in events if rng.random() < 0.08]
+    events += [(kind, copied(rng, event)) for kind, event in events if rng.random() < 0.08]
     delay = _delays(rng, settings["allowed_lateness"], late)
     arrivals = [Arrival(event["event_time"] + delay(), kind, event) for kind, event in events]
     stream = _in_order(_with_silences(rng, arrivals) if idle else arrivals)
     fx = random_rates(rng, settings)
     cut = cut_alike(rng, stream) if idle or rng.random() < 0.7 else cut_apart(rng, stream)
     tables = _tables(rng, fx, len(cut)) if changing_rates else [fx] * len(cut)
-    batches = [Batch(reads, _idle_marks(rng, reads, idle), table) for reads, table in zip(cut, tables, strict=True)]
-    return LiveLog(rules, settings, fx, stream, batches)
+    log = LiveLog(rules, settings, fx, stream, [])
+    marks = (_idle_marks(rng, reads, idle, log.partitions) for reads in cut)
+    return replace(log, batches=[Batch(*parts) for parts in zip(cut, marks, tables, strict=True)])
 
 
 def recut(log: LiveLog, seed: int) -> LiveLog:
@@ -119,18 +145,18 @@ def _events(rng: Random, size: int, rules: list[Rule], settings: dict[str, Any])
     """Inferences of traces that grow over hours, outcomes around them, reversals of those; half of it near others."""
     centres: dict[Any, int] = {}
     inferences = []
-    for event in _inferences(rng, size + 4, rules):
+    for event in random_inferences(rng, size + 4, rules):
         centre = centres.setdefault(event.get("trace_id"), rng.randrange(START, END))
         offset = rng.choice([0, rng.randrange(HOUR), rng.randrange(8 * HOUR), rng.randrange(2 * DAY)])
         time = centre + offset if rng.random() < 0.7 else rng.randrange(START, END)
         inferences.append(event | {"event_time": time - time % rng.choice([1, MS, HOUR])})
-    drawn = [_outcome(rng, number, inferences, rules, settings) for number in range(size)]
+    drawn = [random_outcome(rng, number, inferences, rules, settings) for number in range(size)]
     # Cases also miss their windows by weeks: here an outcome misses them by hours.
     outcomes = [
         (kind, event if START - DAY <= event["event_time"] <= END + 2 * DAY else event | {"event_time": MIDDLE})
         for kind, event in drawn
     ]
-    reversals = [_reversal(rng, number, outcomes, settings) for number in range(size)]
+    reversals = [random_reversal(rng, number, outcomes, settings) for number in range(size)]
     return [("inference", event) for event in inferences] + outcomes + [("reversal", event) for event in reversals]
 
 
@@ -148,6 +174,8 @@ def _conflict(rng: Random, kind: str, event: Event) -> tuple[str, Event]:
         return kind, event | {"model": "another"}
     if kind == "reversal":
         return kind, event | {"reason": "another"}
+    if kind == "score":
+        return kind, event | {"name": "another"}
     common = {k: v for k, v in event.items() if k in {"event_id", "event_time", "type", "inference_ids", "trace_id"}}
     if kind == "conversion" and rng.random() < 0.5:
         return "time_saved", common | {"seconds": 60 * UNIT}
@@ -172,7 +200,8 @@ def _delays(rng: Random, lateness: int, late: float) -> Callable[[], int]:
 
 def _with_silences(rng: Random, arrivals: list[Arrival]) -> list[Arrival]:
     """Some topics bring nothing for days; what came then arrives when they wake, in its order."""
-    for kind in rng.sample([*TOPICS.values()], rng.choice([1, 2, 2])):
+    kinds = dict.fromkeys([*TOPICS.values(), *(arrival.kind for arrival in arrivals)])
+    for kind in rng.sample([*kinds], rng.choice([1, 2, 2])):
         asleep = rng.randrange(START, END)
         awake = asleep + rng.choice([DAY, 3 * DAY, 5 * DAY])
         arrivals = [
@@ -184,7 +213,7 @@ def _with_silences(rng: Random, arrivals: list[Arrival]) -> list[Arrival]:
 
 def _in_order(arrivals: list[Arrival]) -> list[Read]:
     """All records as they arrived, numbered within their topics."""
-    lengths = dict.fromkeys(PARTITIONS, 0)
+    lengths: defaultdict[Partition, int] = defaultdict(int)
     stream = []
     for arrival in sorted(arrivals, key=lambda arrival: arrival.time):
         partition = TOPIC_OF[arrival.kind], 0
@@ -199,7 +228,8 @@ def _in_order(arrivals: list[Arrival]) -> list[Read]:
 
 def by_topic(stream: list[Read]) -> dict[Partition, list[Read]]:
     """The records of each topic in reading order."""
-    return {partition: [read for read in stream if read.partition == partition] for partition in PARTITIONS}
+    partitions = dict.fromkeys([*PARTITIONS, *(read.partition for read in stream)])
+    return {partition: [read for read in stream if read.partition == partition] for partition in partitions}
 
 
 def cut_alike(rng: Random, stream: list[Read]) -> list[list[Read]]:
@@ -220,9 +250,9 @@ def _cut(rng: Random, reads: list[Read], cuts: int) -> list[list[Read]]:
     return [reads[start:end] for start, end in pairwise(ends)]
 
 
-def _idle_marks(rng: Random, reads: list[Read], idle: float) -> frozenset[Partition]:
+def _idle_marks(rng: Random, reads: list[Read], idle: float, partitions: Iterable[Partition]) -> frozenset[Partition]:
     """Some of the topics that brought nothing."""
-    silent = [partition for partition in PARTITIONS if all(read.partition != partition for read in reads)]
+    silent = [partition for partition in partitions if all(read.partition != partition for read in reads)]
     return frozenset(partition for partition in silent if rng.random() < idle)
 
 
@@ -263,3 +293,7 @@ def sale(name: str, hours: float, us: int = 0, ids: list[str] | None = None, **m
 
 def reversal(name: str, hours: float, us: int, of: str, **more: Any) -> tuple[str, Event]:
     return "reversals", at(hours, us) | {"event_id": name, "reverses": of} | more
+
+
+def score(name: str, hours: float, us: int = 0, **more: Any) -> tuple[str, Event]:
+    return "scores", at(hours, us) | {"event_id": name, "name": "n", "score": UNIT, "inference_ids": ["a"]} | more

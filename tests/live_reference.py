@@ -25,6 +25,7 @@ from tests.reference_parts import (
     content_of,
     reaches,
     read_order,
+    score_row,
     sorted_rows,
     widest_window,
 )
@@ -50,12 +51,13 @@ class LiveResult:
 
     ``attributed`` has settled inferences only. ``too_late`` and ``conflicting`` hold (kind, id, position) of every
     record refused so far, by position; ``duplicates`` counts equal copies. ``left`` names the ids that the watermark
-    leaves known to the next commit: of ``inferences``, ``outcomes`` and ``reversals``.
+    leaves known to the next commit: of ``inferences``, ``outcomes``, ``reversals`` and ``scores``.
     """
 
     credits: list[Row]
     unattributed: list[Row]
     attributed: list[Row]
+    scores: list[Row]
     too_late: list[Refused]
     conflicting: list[Refused]
     duplicates: int
@@ -63,7 +65,7 @@ class LiveResult:
     left: dict[str, set[str]]
 
 
-Accepted = TypeVar("Accepted", "Inference", "Outcome", "Reversal")
+Accepted = TypeVar("Accepted", "Inference", "Outcome", "Reversal", "Score")
 
 
 @dataclass(eq=False)
@@ -93,6 +95,13 @@ class Reversal:
     unattributed: list[Row] = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class Score:
+    """An accepted score."""
+
+    event: Event
+
+
 class LiveModel:
     """The live engine, a commit at a time.
 
@@ -110,9 +119,11 @@ class LiveModel:
         self.inferences: dict[str, Inference] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.reversals: dict[str, Reversal] = {}
+        self.scores: dict[str, Score] = {}
         # What was ever accepted: rows outlive what they were worked out from.
         self.every_outcome: list[Outcome] = []
         self.every_reversal: list[Reversal] = []
+        self.every_score: list[Score] = []
         self.settled: list[Inference] = []
         self.too_late: list[Refused] = []
         self.conflicting: list[Refused] = []
@@ -150,11 +161,13 @@ class LiveModel:
             "inferences": set(self.inferences),
             "outcomes": set(self.outcomes),
             "reversals": set(self.reversals),
+            "scores": set(self.scores),
         }
         return LiveResult(
             sorted_rows([row for _, row in credited], "outcome_id", "inference_id"),
             sorted_rows(unattributed, "outcome_id", "inference_id", "reversal_id", "reason"),
             sorted_rows(attributed, "inference_id"),
+            sorted_rows([score_row(score.event) for score in self.every_score], "event_id"),
             sorted(self.too_late, key=lambda refused: read_order({"position": refused[2]})),
             sorted(self.conflicting, key=lambda refused: read_order({"position": refused[2]})),
             self.duplicates,
@@ -182,6 +195,7 @@ class LiveModel:
         outcomes = self.accept(reads, ("conversion", "time_saved"), self.outcomes, Outcome, self.outcome_end)
         reversals = self.accept(reads, ("reversal",), self.reversals, Reversal, self.reversal_end)
         inferences = self.accept(reads, ("inference",), self.inferences, Inference, self.inference_end)
+        self.every_score += self.accept(reads, ("score",), self.scores, Score, self.outcome_end)
         return inferences, outcomes, reversals
 
     def step_3_know(self, inferences: list[Inference], outcomes: list[Outcome]) -> None:
@@ -226,6 +240,7 @@ class LiveModel:
         """Forget what the new watermark has passed; reversals first, as they ask for their outcomes."""
         self.reversals = {k: v for k, v in self.reversals.items() if not self.has_passed(self.reversal_end(v.event))}
         self.outcomes = {k: v for k, v in self.outcomes.items() if not self.has_passed(self.outcome_end(v.event))}
+        self.scores = {k: v for k, v in self.scores.items() if not self.has_passed(self.outcome_end(v.event))}
         self.settled += [i for i in self.inferences.values() if self.has_passed(self.inference_end(i.event))]
         self.inferences = {k: v for k, v in self.inferences.items() if v not in self.settled}
 
@@ -267,7 +282,7 @@ class LiveModel:
         return int(event["event_time"]) + lookback + self.lateness
 
     def outcome_end(self, event: Event) -> int:
-        """When an outcome is forgotten."""
+        """When an outcome, or a score, is forgotten."""
         return int(event["event_time"] + self.settings["reversal_window"]) + self.lateness
 
     def reversal_end(self, event: Event) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas.events import Kind
+from schemas.events import SOURCE_COLUMNS, Kind
 from schemas.outputs import LEDGER_KEYS
 from streams.decode import Block, Limits, decode
 from streams.live.batches import Batch, Position, Read
@@ -17,13 +17,15 @@ from streams.live.engine import Engine
 from streams.publish import load_policy
 from streams.settings import Settings, load_settings
 from tests.case_files import to_fx_csv, to_json_events, write_case
-from tests.cases import EVENT_LISTS, TOPICS, Case
+from tests.cases import EVENT_LISTS, Case
 from tests.conformance_compare import published_rows
 from tests.frames import plain
 from tests.live_cases import LiveLog
 from tests.live_reference import LiveResult
 from tests.reference_parts import Row
 
+#: The tables that a judge works out, and their keys.
+JUDGED = LEDGER_KEYS | {"scores": ("event_id",)}
 LIMITS = Limits(max_record_bytes=1 << 20, max_future_skew_us=2**60, now_us=2**60)
 
 
@@ -34,10 +36,11 @@ class LivePipeline:
         self.log = log
         empty: dict[str, list[Any]] = {name: [] for name in EVENT_LISTS}
         self.case = Case(**empty, rules=log.rules, fx=log.fx, settings=log.settings)
-        self.settings: Settings = load_settings(write_case(self.case, folder))
-        self.offsets = dict.fromkeys(TOPICS, 0)
+        self.topics = log.topics
+        self.settings: Settings = load_settings(write_case(self.case, folder, topics=log.topics))
+        self.offsets = dict.fromkeys(log.topics, 0)
         self.folder = folder
-        self.raw: dict[str, list[bytes]] = {name: [] for name in TOPICS}
+        self.raw: dict[str, list[bytes]] = {name: [] for name in log.topics}
 
     def open(self) -> Engine:
         return Engine(self.settings, load_policy(self.settings))
@@ -52,12 +55,12 @@ class LivePipeline:
 
     def batch(self, reads: Sequence[Any], idle: frozenset[tuple[str, int]], *, at_end: bool = False) -> Batch:
         """The engine's batch of some records of the model's form, each partition's in reading order."""
-        by_topic: dict[str, list[Any]] = {name: [] for name in TOPICS}
+        by_topic: dict[str, list[Any]] = {name: [] for name in self.topics}
         for read in reads:
             by_topic[read.partition[0]].append(read.event)
         events = to_json_events(Case(**by_topic, rules=[], fx=[], settings={}), seed=1)
-        blocks = [self._read(topic, events[topic]) for topic in TOPICS if events[topic]]
-        positions = {(topic, 0): Position(None, (topic, 0) in idle) for topic in TOPICS}
+        blocks = [self._read(topic, events[topic]) for topic in self.topics if events.get(topic)]
+        positions = {(topic, 0): Position(None, (topic, 0) in idle) for topic in self.topics}
         return Batch(blocks, positions, [], at_end)
 
     def _read(self, topic: str, events: list[dict[str, Any]]) -> Read:
@@ -66,7 +69,7 @@ class LivePipeline:
         self.offsets[topic] += len(lines)
         self.raw[topic] += lines
         [setting] = [setting for setting in self.settings.input.topics if setting.name == topic]
-        return Read(setting, block, decode(block, Kind(TOPICS[topic]), LIMITS))
+        return Read(setting, block, decode(block, Kind(self.topics[topic]), LIMITS))
 
     @property
     def out(self) -> Path:
@@ -91,11 +94,11 @@ def drive(pipeline: LivePipeline, *, restart: bool = False) -> Iterator[int]:
 
 
 def net(out: Path, table: str) -> list[Row]:
-    """A published ledger's standing rows in the judge's plain form."""
+    """A published ledger's standing rows, or scores, in the judge's plain form."""
     frame = pl.DataFrame(published_rows(out, table), infer_schema_length=None)
     if frame.height == 0:
         return []
-    return plain(frame.drop("sign", "commit_id", strict=False), *LEDGER_KEYS[table])
+    return plain(frame.drop("sign", "commit_id", *SOURCE_COLUMNS, strict=False), *JUDGED[table])
 
 
 def letters(out: Path, reason: str) -> list[tuple[str, int]]:
@@ -107,7 +110,7 @@ def letters(out: Path, reason: str) -> list[tuple[str, int]]:
 def differences(out: Path, expected: LiveResult) -> list[str]:
     """What a reader finds that the model does not, and the reverse."""
     found = []
-    for table in LEDGER_KEYS:
+    for table in JUDGED:
         rows, wanted = net(out, table), [_bare(row) for row in getattr(expected, table)]
         rows = [_bare(row) for row in rows]
         found += [f"{table}: expected {row}" for row in wanted if row not in rows]

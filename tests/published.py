@@ -36,7 +36,8 @@ def credit(
 ) -> dict[str, Any]:
     base = {"outcome_id": outcome, "inference_id": f"i{number}", "kind": "conversion", "via": "inference"}
     money = {"value": Decimal(value), "amount": amount and Decimal(amount), "sign": sign, "commit_id": 1}
-    return base | {"outcome_time": OUTCOME_DAY, "use_case": "reco"} | money | more
+    times = {"outcome_time": OUTCOME_DAY, "inference_time": at(number % 24)}
+    return base | times | {"use_case": "reco"} | money | more
 
 
 def unattributed(outcome: str, reason: str, amount: str | None, **more: object) -> dict[str, Any]:

@@ -22,6 +22,7 @@ PLAIN: dict[Kind, dict[str, str]] = {
     Kind.CONVERSION: {"event_id": '"c1"', "event_time": TIME, "type": '"purchase"'},
     Kind.TIME_SAVED: {"event_id": '"t1"', "event_time": TIME, "type": '"ticket"', "seconds": "60"},
     Kind.REVERSAL: {"event_id": '"r1"', "event_time": TIME, "reverses": '"c1"'},
+    Kind.SCORE: {"event_id": '"s1"', "event_time": TIME, "name": '"tone"', "score": "0.8", "inference_id": '"i1"'},
 }
 
 

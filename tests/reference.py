@@ -19,7 +19,7 @@ Rows have the columns of the published tables as a replay writes them (``sign`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -45,6 +45,7 @@ from tests.reference_parts import (
     reaches,
     read_order,
     rule_of,
+    score_row,
     shared_use_case,
     sorted_rows,
     times,
@@ -62,7 +63,8 @@ RULE_DEFAULTS |= {"realisation": UNIT, "position_weights": (400_000, 200_000, 40
 class Result:
     """What a replay publishes, each table sorted by its key, and what deduplication refused.
 
-    ``conflicting`` holds (kind, id, position) of each refused event; ``duplicates`` counts equal copies.
+    ``conflicting`` holds (kind, id, position) of each refused event; ``duplicates`` counts equal copies. ``scores`` are
+    as they came.
     """
 
     credits: list[Row]
@@ -70,6 +72,7 @@ class Result:
     attributed: list[Row]
     conflicting: list[tuple[str, str, Any]]
     duplicates: int
+    scores: list[Row] = field(default_factory=list)
 
 
 def attribute(
@@ -80,9 +83,11 @@ def attribute(
     rules: Iterable[Rule],
     fx: Iterable[tuple[int, str, int]],
     settings: dict[str, Any],
+    scores: Iterable[Event] = (),
 ) -> Result:
-    """Attribute every outcome; the watermark is the largest event time of all events given."""
+    """Attribute every outcome; the watermark is the largest event time of all events given. Scores earn nothing."""
     kinds = {"inference": inferences, "conversion": conversions, "time_saved": time_saved, "reversal": reversals}
+    kinds |= {"score": scores}
     read = [(kind, event) for kind, events in kinds.items() for event in events]
     watermark = max((event["event_time"] for _, event in read), default=0)
     accepted, conflicting, duplicates = step_1_deduplicate(read)
@@ -100,6 +105,7 @@ def attribute(
         sorted_rows([attributed_row(i, credited, watermark, world) for i in world.inferences.values()], "inference_id"),
         conflicting,
         duplicates,
+        sorted_rows([score_row(score) for score in accepted["score"].values()], "event_id"),
     )
 
 
@@ -134,9 +140,9 @@ def step_1_deduplicate(
     """Step 1, deduplicate: of one id the first read counts; equal copies are counted, different ones refused.
 
     Conversions and time-saved events share their ids. Gives the accepted events by id space (``inference``,
-    ``outcome``, ``reversal``), the refused ones and the number of equal copies.
+    ``outcome``, ``reversal``, ``score``), the refused ones and the number of equal copies.
     """
-    accepted: dict[str, dict[str, Event]] = {"inference": {}, "outcome": {}, "reversal": {}}
+    accepted: dict[str, dict[str, Event]] = {"inference": {}, "outcome": {}, "reversal": {}, "score": {}}
     conflicting = []
     duplicates = 0
     for kind, event in sorted(read, key=lambda item: read_order(item[1])):

@@ -5,6 +5,7 @@ Plain Python integers and fractions; the form of events, rules and rows is descr
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
@@ -239,6 +240,14 @@ def attributed_row(inference: Event, credited: list[Row], watermark: int, world:
         "sign": 1,
         "commit_id": 0,
     }
+
+
+def score_row(score: Event) -> Row:
+    """An accepted score as a row of ``scores``, without where it was read."""
+    columns = ("event_id", "event_time", "name", "score", "inference_ids", "trace_id")
+    attributes = score.get("attributes")
+    text = attributes and json.dumps(attributes, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return {name: score.get(name) for name in columns} | {"attributes": text}
 
 
 def sorted_rows(rows: list[Row], *key: str) -> list[Row]:

@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from schemas.outputs import LEDGER_KEYS
 from streams.cli import main
 from streams.runner import run
 from streams.settings import load_settings
 from tests.live_cases import LiveLog, random_log
 from tests.live_files import write_pipeline, write_topics
-from tests.live_runs import net
-
-TOPICS = ("inferences", "conversions", "time_saved", "reversals")
+from tests.live_runs import JUDGED, net
 
 
-def written(folder: Path, seed: int) -> tuple[Path, LiveLog]:
+def written(folder: Path, seed: int, *, scores: bool = False) -> tuple[Path, LiveLog]:
     """A pipeline with lateness so long that nothing is forgotten too early, whatever is read first."""
-    log = random_log(seed, changing_rates=False)
+    log = random_log(seed, changing_rates=False, scores=scores)
     pipeline = write_pipeline(log, folder)
     write_topics(log, folder, files=4)
     return pipeline, log
@@ -30,10 +27,10 @@ def written(folder: Path, seed: int) -> tuple[Path, LiveLog]:
 def set_aside(folder: Path) -> list[tuple[Path, Path]]:
     """The second half of each topic's files, moved out of the log."""
     moved = []
-    for topic in TOPICS:
-        files = sorted((folder / "log" / topic).iterdir())
+    for topic in sorted((folder / "log").iterdir()):
+        files = sorted(topic.iterdir())
         for file in files[len(files) // 2 :]:
-            aside = folder / "aside" / topic
+            aside = folder / "aside" / topic.name
             aside.mkdir(parents=True, exist_ok=True)
             moved.append((file.rename(aside / file.name), file))
     return moved
@@ -50,24 +47,27 @@ def backfilled(folder: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 5])
-def test_a_run_goes_on_from_a_backfill_as_from_a_run(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seed", "scores"), [*((seed, False) for seed in (0, 1, 2, 3, 5)), *((seed, True) for seed in (6, 7, 8))]
+)
+def test_a_run_goes_on_from_a_backfill_as_from_a_run(seed: int, tmp_path: Path, *, scores: bool) -> None:
     results: list[dict[str, Any]] = []
     for name, begin in (("replayed", backfilled), ("run", consume)):
         folder = tmp_path / name
         folder.mkdir()
-        written(folder, seed)
+        written(folder, seed, scores=scores)
         moved = set_aside(folder)
         begin(folder)
         for aside, place in moved:
             aside.rename(place)
         consume(folder)
-        results.append({table: net(folder / "out", table) for table in LEDGER_KEYS})
+        results.append({table: net(folder / "out", table) for table in JUDGED})
         audit = ["audit", str(folder / "pipeline.toml"), "--log", str(folder / "log"), "--against", str(folder / "out")]
         result = CliRunner().invoke(main, audit)
         assert result.exit_code == 0, result.output
     replayed, ran = results
     assert replayed == ran
+    assert bool(ran["scores"]) == scores
 
 
 def consume(folder: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ NEWEST = 2
 def several_commits(out: Path) -> Path:
     """Two commits over three days; o1 is credited in the first and reversed in the second."""
     outcomes = [{"event_id": f"o{n}", "kind": "conversion", "event_time": at(n), "commit_id": n} for n in (1, 2)]
+    score = {"name": "tone", "score": Decimal("-0.5"), "inference_ids": ["i1"]}
     return publish(
         out,
         inferences=[
@@ -40,6 +42,7 @@ def several_commits(out: Path) -> Path:
             inference(7, attributes='{"team":"ü"}', model=""),
         ],
         outcomes=[row | {"inference_ids": ["i1", "i2"]} for row in outcomes],
+        scores=[score | {"event_id": f"s{n}", "event_time": at(n, 1 + n), "commit_id": n} for n in (1, 2)],
         credits=[credit("o1", 1, "15", "50"), credit("o1", 1, "-3.000000001", "-10", sign=0, commit_id=2)],
         dead_letters=[{"reason": "not_utf8", "record_value": b"\xff\x00", "commit_id": 1}],
     )
@@ -112,7 +115,7 @@ def test_the_files_have_the_published_schema_and_zstd(tmp_path: Path) -> None:
 
 def test_a_report_from_the_copy_has_the_figures_of_the_source(tmp_path: Path) -> None:
     out, to = worked_example(tmp_path / "out"), tmp_path / "copy"
-    publish(out, outcomes=[], dead_letters=[])
+    publish(out, outcomes=[], scores=[], dead_letters=[])
     compact(out, to)
     options = RatioOptions(costs=out / "costs.toml", format="csv")
     of_source, of_copy = (
@@ -150,7 +153,7 @@ def test_rows_are_in_order_of_commit_then_file_whatever_the_size_of_blocks_and_f
         patch.object(compact_module, "_BLOCK_BYTES", block_rows * compact_module._LEAST_ROW_BYTES),
         patch.object(compact_module, "_ROWS_PER_FILE", file_rows),
     ):
-        out, to = publish(Path(folder) / "out", outcomes=[], dead_letters=[]), Path(folder) / "copy"
+        out, to = publish(Path(folder) / "out", outcomes=[], scores=[], dead_letters=[]), Path(folder) / "copy"
         day = out / "credits" / "date=2026-03-03"
         day.mkdir()
         expected = []

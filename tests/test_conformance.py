@@ -19,9 +19,16 @@ from streams.live.steps import observers
 from streams.replay import replay
 from streams.runner import run
 from streams.settings import load_settings
-from tests.cases import TOPICS
 from tests.conformance_compare import compare, compare_published, compare_reference, published_rows
-from tests.conformance_format import ConformanceCase, Record, duration_us, parse_case, reference_case, write_files
+from tests.conformance_format import (
+    TOPICS,
+    ConformanceCase,
+    Record,
+    duration_us,
+    parse_case,
+    reference_case,
+    write_files,
+)
 from tests.published import credit, publish
 from tests.reference import attribute
 
@@ -62,12 +69,21 @@ def _run_with_restarts(pipeline: Path, log: Path, out: Path) -> None:
         observers.remove(stop)
 
 
+def _replay_of_archive(pipeline: Path, log: Path, out: Path) -> None:
+    """What a live engine kept of the log, replayed."""
+    with pipeline.open("a") as file:
+        file.write('[archive]\npath = "archive"\n')
+    _run(pipeline, log, out.with_name("live"), batch_records=7)
+    replay(load_settings(pipeline), pipeline.parent / "archive", out)
+
+
 ENGINES: dict[str, Engine] = {
     "replay": _replay,
     "run": partial(_run, batch_records=1_000_000),
     "run-by-7": partial(_run, batch_records=7),
     "run-by-1": partial(_run, batch_records=1),
     "run-restarted": _run_with_restarts,
+    "replay-of-archive": _replay_of_archive,
 }
 #: Engines that take 10,000 records at once.
 WHOLE = ("replay", "run")
@@ -99,7 +115,7 @@ def test_records_read_backwards_and_twice_give_the_same_ledgers(name: str, tmp_p
     case = CASES[name]
     pipeline = write_files(case, tmp_path, [*reversed(case.records), *case.records])
     ENGINES["replay"](pipeline, tmp_path / "log", tmp_path / "out")
-    for table in ("credits", "unattributed", "attributed"):
+    for table in ("scores", "credits", "unattributed", "attributed"):
         compare(case, table, published_rows(tmp_path / "out", table))
 
 

@@ -184,6 +184,9 @@ COMMON: list[tuple[Kind, dict[str, str | None]]] = [
     (Kind.CONVERSION, {"amount": "0.30000000000000004", "currency": '"EUR"', "trace_id": '"true"', "quantity": "2"}),
     (Kind.TIME_SAVED, {"seconds": None, "actual_seconds": "1.5", "baseline_seconds": '"60"', "role": '"agent"'}),
     (Kind.REVERSAL, {"amount": "5", "reason": '"42"', "reverses": '"17"'}),
+    (Kind.SCORE, {"event_id": '"17"', "score": "-0.25", "attributes": '{"judge": "m"}'}),
+    (Kind.SCORE, {"inference_id": None, "inference_ids": '["7", "6", "7"]', "score": '"4"'}),
+    (Kind.SCORE, {"inference_id": None, "trace_id": '"17"'}),
 ]
 
 
@@ -251,12 +254,12 @@ def test_the_only_mapping_so_far_is_the_canonical_one() -> None:
     assert list(MAPPINGS) == ["canonical"]
 
 
-@pytest.mark.parametrize("kind", [Kind.CONVERSION, Kind.TIME_SAVED])
+@pytest.mark.parametrize("kind", [Kind.CONVERSION, Kind.TIME_SAVED, Kind.SCORE])
 def test_ten_thousand_different_ids_are_the_most(kind: Kind) -> None:
     ids = [f"i{n}" for n in range(10_001)]
     most, over, repeated = ids[:-1], ids, [*ids[:-1], *ids[:5]]
     limits = type(LIMITS)(1 << 20, LIMITS.max_future_skew_us, LIMITS.now_us)
-    lines = [record(kind, inference_ids=json.dumps(each)) for each in (most, over, repeated)]
+    lines = [record(kind, inference_id=None, inference_ids=json.dumps(each)) for each in (most, over, repeated)]
     decoded = decode_lines(lines, kind, limits)
     assert_as_strict(decoded, lines, kind, limits)
     assert decoded.events["inference_ids"].to_list() == [sorted(most)] * 2
@@ -270,6 +273,19 @@ def test_times_read_in_bulk_are_those_of_the_strict_decoder(texts: list[str]) ->
     for text, us in zip(texts, times, strict=True):
         strict = decode_record(record(Kind.CONVERSION, event_time=f'"{text}"'), Kind.CONVERSION, limits)
         assert us is None or (not isinstance(strict, Refused) and strict["event_time"] == us)
+
+
+def test_a_score_names_inferences_in_exactly_one_way_in_bulk_too() -> None:
+    ways = {"inference_id": '"i1"', "inference_ids": '["i1"]', "trace_id": '"t1"'}
+    chosen = [[way for bit, way in enumerate(ways) if mask >> bit & 1] for mask in range(8)]
+    none = dict.fromkeys(ways)
+    lines = [record(Kind.SCORE, **none | {way: ways[way] for way in names}) for names in chosen]
+    decoded = decode_lines(lines, Kind.SCORE)
+    assert_as_strict(decoded, lines, Kind.SCORE)
+    assert decoded.events["source_offset"].to_list() == [n for n, names in enumerate(chosen) if len(names) == 1]
+    found = refusals(decoded)
+    assert {reason for n, (reason, _, _) in found.items() if chosen[n]} == {"conflicting_fields"}
+    assert found[0][:2] == ("missing_field", "inference_id, inference_ids or trace_id: required")
 
 
 def test_decimals_are_rounded_half_even_to_the_last_place() -> None:

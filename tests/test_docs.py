@@ -24,10 +24,14 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from attribution.bill_rows import UnallocatedReason
+from attribution.check import Condition
+from attribution.cost_model import Driver
 from attribution.costs import CostReason
-from attribution.figures import _BANDS, FIGURES, REASONS
+from attribution.figures import _BANDS, BILL_FIGURES, FIGURES, REASONS
 from attribution.rules import _KEYS as RULE_KEYS
 from attribution.rules import parse_rules
+from schemas.costs import COSTS
 from schemas.errors import AttributionError, UnavailableError
 from schemas.events import FIELDS, Kind
 from schemas.outputs import TABLES, in_files
@@ -36,9 +40,10 @@ from streams import runner
 from streams.audit import explained
 from streams.audit.command import _REFUSED_LATER
 from streams.audit.files import FileProblem
+from streams.bills.columns import COLUMN_KEYS
 from streams.cli import main
-from streams.cost_file import _KEYS as COST_KEYS
-from streams.cost_file import _NOT_READ_YET, _PRICE_LIST_KEYS, load_cost_file
+from streams.cost_file import COST_KEYS, load_cost_file
+from streams.cost_tables import TABLE_KEYS
 from streams.fx_file import parse_fx
 from streams.live import http, reporting
 from streams.live.http import Metrics
@@ -189,13 +194,8 @@ def settings_keys() -> dict[str, str]:
 
 def test_every_settings_key_is_documented_with_its_default() -> None:
     assert all(issubclass(model, BaseModel) for model in _SECTIONS.values())
-    text = section("docs/settings.md", "Keys")
-    tables = [text, section("docs/settings.md", "Kafka")]
+    tables = [section("docs/settings.md", "Keys"), section("docs/settings.md", "Kafka")]
     shown = {words(row[0])[0]: row[2].strip("`") for table in tables for row in rows(table)}
-    shown |= {
-        key: default or ""
-        for key, default in re.findall(r"`([a-z_.]+)`(?:\s\(`([^`]*)`\))?", text.split("**Without")[1])
-    }
     for key, default in settings_keys().items():
         assert key in shown, key
         assert not default or "required" in (default, shown[key]) or shown[key] == default, (key, default, shown[key])
@@ -218,6 +218,7 @@ _TYPE_NAMES: dict[pl.DataType, str] = {
     pl.Int32(): "int32",
     pl.Int8(): "int8",
     pl.Boolean(): "boolean",
+    pl.Date(): "date",
     pl.Binary(): "binary",
     pl.List(pl.String): "list(text)",
 }
@@ -246,10 +247,18 @@ def test_every_figure_of_the_ratio_is_documented_with_the_reasons_why_it_is_null
 
 
 def test_every_key_of_the_cost_file_and_every_cost_reason_is_documented() -> None:
-    keys = [*COST_KEYS, *(f"price_list.{key}" for key in _PRICE_LIST_KEYS)]
-    assert first_words(section("docs/ratio.md", "Costs")) == [*keys, *CostReason]
-    refused = words(section("docs/ratio.md", "Not in this release"))
-    assert [word for word in refused if word.startswith("[[")] == [f"[[{key}]]" for key in _NOT_READ_YET]
+    keys = [*COST_KEYS, *(f"{table}.{key}" for table, keys in TABLE_KEYS.items() for key in keys)]
+    assert first_words(section("docs/ratio.md", "The cost file")) == keys
+    assert first_words(section("docs/ratio.md", "Costs")) == [*CostReason, *Driver]
+    assert first_words(section("docs/ratio.md", "Other exports")) == list(COLUMN_KEYS)
+    assert set(UnallocatedReason) <= set(words(section("docs/ratio.md", "Costs")))
+
+
+def test_every_figure_of_a_bill_every_check_and_every_column_of_the_table_costs_is_documented() -> None:
+    assert first_words(section("docs/ratio.md", "A bill in full")) == list(BILL_FIGURES)
+    assert first_words(section("docs/ratio.md", "The check")) == list(Condition)
+    shown = [(words(row[0])[0], row[1]) for row in rows(section("docs/ratio.md", "The table costs"))]
+    assert shown == [(name, _TYPE_NAMES[dtype]) for name, dtype in COSTS.items()]
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:
@@ -285,7 +294,9 @@ def test_every_event_of_the_journal_is_documented_with_its_fields(demo: Demo, tm
         seen[event] = level, set(fields)
 
     runner.run(load_settings(tmp_path / "configs" / "demo.toml"), until_end=True, log=journal)
-    reporting.Reporter(journal, Metrics(), 0).rates_refused("")
+    reporter = reporting.Reporter(journal, Metrics(), 0)
+    for tell in (reporter.rates_refused, reporter.offsets_refused, reporter.slow_client):
+        tell("")
     assert set(seen) == set(shown)
     for event, (level, fields) in seen.items():
         assert words(shown[event][0]) == [level], event

@@ -48,6 +48,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A pipeline stopped after its second commit, whose rows wait for a roll."""
     pipeline = write_pipeline(LOG, tmp_path_factory.mktemp("stopped") / "pipeline")
     pipeline.kill(Fault("commit.clean", 2))
+    pipeline.recover()  # from what the next commit had already written
     commit = newest_commit(pipeline)
     assert commit is not None
     assert commit.parts
@@ -154,6 +155,7 @@ FILES: dict[str, Callable[[Pipeline], Path]] = {
     "segment": lambda pipeline: largest(pipeline.state / "segments"),
     "rates": lambda pipeline: next(pipeline.state.glob("rates-*.csv")),
     "waiting": lambda pipeline: largest(pipeline.out / STAGING),
+    "records": lambda pipeline: largest(pipeline.archive / STAGING),
 }
 DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "a commit of no bytes": ("commit", cut(0), "the commit is damaged"),
@@ -171,6 +173,8 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "waiting rows of no bytes": ("waiting", cut(0), "damaged"),
     "waiting rows without their last byte": ("waiting", cut(-1), "damaged"),
     "waiting rows with another bit": ("waiting", flip(0.5), "damaged"),
+    "records for the archive with another bit": ("records", flip(0.5), "damaged"),
+    "records for the archive that are gone": ("records", Path.unlink, "rows that wait to be published are missing"),
     "waiting rows that are gone": ("waiting", Path.unlink, "rows that wait to be published are missing"),
 }
 

@@ -31,6 +31,8 @@ NAMES = {
     "attribution_kept_outcomes": "gauge",
     "attribution_waiting_outcomes": "gauge",
     "attribution_state_bytes": "gauge",
+    "attribution_disk_free_bytes": "gauge",
+    "attribution_partition_lag_records": "gauge",
     "attribution_waiting_rows": "gauge",
     "attribution_commit_duration_seconds": "histogram",
     "attribution_last_commit_timestamp_seconds": "gauge",
@@ -38,6 +40,8 @@ NAMES = {
     "attribution_rolls": "counter",
     "attribution_rates_refused": "counter",
     "attribution_attributed_value": "gauge",
+    "attribution_credited_amount": "gauge",
+    "attribution_unattributed_amount": "gauge",
 }
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import TopicAlreadyExistsError
 
 from schemas.errors import ConfigurationError, UnavailableError
 from streams.runner import run
 from streams.settings import load_settings
-from tests.broker import MECHANISM, PASSWORD, USER, Broker, admin
+from tests.broker import Broker, admin
+from tests.broker_security import MECHANISM, PASSWORD, USER
 from tests.cases import in_time_order, random_case
 from tests.kafka_pipeline import produce, write_kafka_pipeline
 from tests.live_runs import net
@@ -117,7 +118,7 @@ def test_a_topic_made_anew_stops_it(pipeline: Path, broker: Broker) -> None:
     with admin(broker.bootstrap) as client:
         client.delete_topics([topic])
     create_again(broker.bootstrap, topic)
-    with pytest.raises(UnavailableError, match=rf"{topic}/0: offset \d+ is not there, the broker's end is 0"):
+    with pytest.raises(UnavailableError, match=rf"{topic}/0: the topic was made anew: its offset \d+ is not "):
         consume(pipeline)
 
 
@@ -172,3 +173,14 @@ def test_a_password_is_asked_for_and_found_nowhere(
     assert PASSWORD not in caplog.text + str(refused.value)
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
+
+
+def test_lag_tools_see_the_offsets_of_the_newest_commit(pipeline: Path, broker: Broker) -> None:
+    pipeline.write_text(pipeline.read_text().replace("[input]\n", '[input]\ngroup = "told"\n'))
+    consume(pipeline)
+    with admin(broker.bootstrap) as client:
+        ends = {tp: at.offset for tp, at in client.list_group_offsets({"told": None})["told"].items()}
+    assert ends.keys() == {TopicPartition(topic.name, 0) for topic in load_settings(pipeline).input.topics}
+    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap)
+    assert consumer.end_offsets(list(ends)) == ends
+    consumer.close()

@@ -10,7 +10,7 @@ from streams.runner import run
 from streams.settings import load_settings
 from tests.case_files import write_case
 from tests.cases import in_time_order, random_case
-from tests.live_cases import PARTITIONS, LiveLog, random_log
+from tests.live_cases import LiveLog, random_log
 from tests.live_reference import LiveModel
 from tests.live_runs import LivePipeline, differences, drive, net
 from tests.reference import attribute
@@ -21,7 +21,7 @@ def check(log: LiveLog, folder: Path, *, restart: bool) -> None:
     if not log.rules:
         return  # no pipeline without rules can be started
     pipeline = LivePipeline(log, folder)
-    model = LiveModel(log.rules, log.settings, PARTITIONS)
+    model = LiveModel(log.rules, log.settings, log.partitions)
     for number in drive(pipeline, restart=restart):
         batch = log.batches[number - 1]
         model.commit(batch.reads, idle=batch.idle, fx=batch.fx, until_end=number == len(log.batches))
@@ -37,6 +37,11 @@ def test_every_commit_publishes_what_the_model_says(seed: int, tmp_path: Path) -
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_late_events_and_idle_topics_are_judged_as_the_model_judges_them(seed: int, tmp_path: Path) -> None:
     check(random_log(seed, late=0.15, idle=0.3), tmp_path, restart=seed % 2 == 0)
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_scores_are_judged_and_kept_as_the_model_says(seed: int, tmp_path: Path) -> None:
+    check(random_log(seed, late=0.1, idle=0.3, scores=True), tmp_path, restart=seed % 2 == 0)
 
 
 @pytest.mark.parametrize("seed", [4, 5, 11, 14])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.case_rules import DAY, HOUR, MIDDLE, UNIT, Rule
-from tests.cases import TOPICS, Case, Event, in_time_order, random_case
-from tests.live_cases import PARTITIONS, LiveLog, at, by_topic, inference, random_log, recut, reversal, sale
+from tests.cases import SCORED_TOPICS, TOPICS, Case, Event, in_time_order, random_case
+from tests.live_cases import PARTITIONS, LiveLog, at, by_topic, inference, random_log, recut, reversal, sale, score
 from tests.live_reference import LiveModel, LiveResult, Rates, Read
 from tests.reference import Result, attribute
 
@@ -25,18 +25,18 @@ HUGE = 200 * 366 * DAY
 
 def judged(batches: Iterable[list[Read]], rules: list[Rule], fx: Rates, settings: dict[str, Any]) -> Result:
     """The attribution function on all that the batches hold, where an earlier commit counts as read first."""
-    events: dict[str, list[Event]] = {kind: [] for kind in TOPICS.values()}
+    events: dict[str, list[Event]] = {kind: [] for kind in SCORED_TOPICS.values()}
     for number, reads in enumerate(batches):
         for read in reads:
             topic, *place = read.event["position"]
             events[read.kind].append(read.event | {"position": (f"{number:06} {topic}", *place)})
-    inferences, conversions, time_saved, reversals = events.values()
-    return attribute(inferences, conversions, time_saved, reversals, rules, fx, settings)
+    inferences, conversions, time_saved, reversals, scores = events.values()
+    return attribute(inferences, conversions, time_saved, reversals, rules, fx, settings, scores)
 
 
 def run(log: LiveLog) -> LiveResult:
     """The live model at the log's end."""
-    model = LiveModel(log.rules, log.settings, PARTITIONS)
+    model = LiveModel(log.rules, log.settings, log.partitions)
     for batch in log.batches:
         model.commit(batch.reads, idle=batch.idle, fx=batch.fx)
     model.commit([], idle=set(), fx=log.fx, until_end=True)
@@ -52,6 +52,7 @@ def check_against_the_judge(log: LiveLog) -> LiveResult:
     assert live.credits == expected.credits
     assert live.unattributed == expected.unattributed
     assert live.attributed == [row for row in expected.attributed if row["settled"]]
+    assert live.scores == expected.scores
     assert live.duplicates == expected.duplicates
     assert len(live.conflicting) == len(expected.conflicting)
     return live
@@ -91,6 +92,14 @@ def test_disorder_within_the_lateness_changes_nothing_whatever_the_batches(block
         assert check_against_the_judge(recut(random_log(seed), seed)).too_late == []
 
 
+def test_scores_are_kept_once_and_change_no_figure_whatever_the_batches() -> None:
+    kept_count = 0
+    for seed in range(25):
+        log = random_log(seed, late=0.1, scores=True)
+        kept_count += len(check_against_the_judge(recut(log, seed)).scores)
+    assert kept_count > 300
+
+
 def test_what_is_too_late_is_as_if_never_sent_and_no_batching_changes_what_that_is() -> None:
     refused_count = 0
     for seed in range(40):
@@ -125,9 +134,9 @@ def test_a_topic_holds_its_records_in_reading_order_whatever_the_batches() -> No
 class Feed:
     """A live model fed by hand: hours after T0, microseconds beside them; each record in the topic of its kind."""
 
-    def __init__(self, settings: dict[str, Any] = SETTINGS) -> None:
-        self.model = LiveModel(RULES, settings, PARTITIONS)
-        self.lengths = dict.fromkeys(TOPICS, 0)
+    def __init__(self, settings: dict[str, Any] = SETTINGS, topics: dict[str, str] = TOPICS) -> None:
+        self.model = LiveModel(RULES, settings, [(topic, 0) for topic in topics])
+        self.lengths = dict.fromkeys(topics, 0)
 
     def commit(
         self, *events: tuple[str, Event], idle: str = "", until_end: bool = False, fx: Rates | None = None
@@ -136,7 +145,7 @@ class Feed:
         for topic, event in events:
             position = (topic, 0, None, self.lengths[topic])
             self.lengths[topic] += 1
-            reads.append(Read(TOPICS[topic], (topic, 0), event | {"position": position}))
+            reads.append(Read(SCORED_TOPICS[topic], (topic, 0), event | {"position": position}))
         marks = {(topic, 0) for topic in idle.split()}
         self.model.commit(reads, idle=marks, fx=fx or [], until_end=until_end)
         return self.model.result()
@@ -208,6 +217,26 @@ def test_an_outcomes_own_retention_is_the_reversal_window_and_the_lateness() -> 
         feed = Feed()
         feed.commit(inference("a", 49, us), idle="conversions time_saved reversals")
         assert [name for _, name, _ in feed.commit(sale("late", 0, ids=[])).too_late] == expected
+
+
+def test_a_score_is_kept_as_long_as_an_outcome() -> None:
+    others = "conversions time_saved reversals scores"
+    for us, late, left in ((0, [], {"s", "o"}), (1, ["o"], set())):
+        feed = Feed(topics=SCORED_TOPICS)
+        feed.commit(score("s", 0))
+        result = feed.commit(inference("a", 49, us), idle=others)
+        assert [name for _, name, _ in feed.commit(score("o", 0), idle="").too_late] == late
+        assert feed.commit(idle="").left["scores"] == left
+        assert [row["event_id"] for row in result.scores] == ["s"]
+
+
+def test_of_scores_copies_count_once_and_their_ids_are_their_own() -> None:
+    feed = Feed(topics=SCORED_TOPICS)
+    feed.commit(inference("a", 0), sale("x", 1, ids=["a"]), reversal("x", 2, 0, "x"), score("x", 1))
+    result = feed.commit(score("x", 1, inference_ids=["a", "a"]), score("x", 1, score=2 * UNIT))
+    assert result.duplicates == 1
+    assert result.conflicting == [("score", "x", ("scores", 0, None, 2))]
+    assert [(row["event_id"], row["score"]) for row in result.scores] == [("x", UNIT)]
 
 
 def test_a_late_reversal_counts_where_its_outcome_is_kept_or_comes_with_it() -> None:

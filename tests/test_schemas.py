@@ -22,17 +22,20 @@ INFERENCE: Event = {"inference_id": "i1", "event_time": "2026-03-01T12:00:00Z", 
 CONVERSION: Event = {"event_id": "o1", "event_time": "2026-03-01T12:00:00Z", "type": "purchase"}
 TIME_SAVED: Event = {"event_id": "o2", "event_time": "2026-03-01T12:00:00Z", "type": "draft", "seconds": 60}
 REVERSAL: Event = {"event_id": "r1", "event_time": "2026-03-01T12:00:00Z", "reverses": "o1"}
+SCORE: Event = {"event_id": "s1", "event_time": "2026-03-01T12:00:00Z", "name": "tone", "score": 1, "trace_id": "t"}
 MINIMAL = {
     Kind.INFERENCE: INFERENCE,
     Kind.CONVERSION: CONVERSION,
     Kind.TIME_SAVED: TIME_SAVED,
     Kind.REVERSAL: REVERSAL,
+    Kind.SCORE: SCORE,
 }
 REQUIRED = {
     Kind.INFERENCE: {"inference_id", "event_time", "use_case", "model"},
     Kind.CONVERSION: {"event_id", "event_time", "type"},
     Kind.TIME_SAVED: {"event_id", "event_time", "type"},
     Kind.REVERSAL: {"event_id", "event_time", "reverses"},
+    Kind.SCORE: {"event_id", "event_time", "name", "score"},
 }
 CHECKS = {kind: Draft202012Validator(json_schema(kind)) for kind in Kind}
 
@@ -49,7 +52,7 @@ def test_the_committed_file_is_what_the_code_makes(kind: Kind) -> None:
     assert committed == render(kind), "run `make schemas`"
 
 
-def test_there_is_no_other_file_beside_the_four() -> None:
+def test_there_is_no_other_file_beside_the_five() -> None:
     assert {path.name for path in JSON_FOLDER.iterdir()} == {f"{kind.value}.schema.json" for kind in Kind}
 
 
@@ -197,6 +200,30 @@ def test_an_outcome_names_inferences_in_at_most_one_way(kind: Kind) -> None:
             assert not accepts(kind, **{name: value, other: ways[other]})
 
 
+def test_a_score_names_inferences_in_exactly_one_way() -> None:
+    ways: Event = {"inference_id": "i1", "inference_ids": ["i1"], "trace_id": "t1"}
+    none: dict[str, object] = dict.fromkeys(ways)
+    assert not accepts(Kind.SCORE, **none)
+    for name, value in ways.items():
+        assert accepts(Kind.SCORE, **none | {name: value})
+        for other in ways.keys() - {name}:
+            assert not accepts(Kind.SCORE, **none | {name: value, other: ways[other]})
+
+
+@pytest.mark.parametrize("score", [0, -0.5, "-999999999.999999999", 999_999_999, "4"])
+def test_a_score_lies_within_a_billion_of_nought(score: object) -> None:
+    assert accepts(Kind.SCORE, score=score)
+
+
+@pytest.mark.parametrize("score", [10**9, "-1000000000", "good", True, ""])
+def test_any_other_score_is_refused(score: object) -> None:
+    assert not accepts(Kind.SCORE, score=score)
+
+
+def test_the_name_of_a_score_is_not_empty() -> None:
+    assert not accepts(Kind.SCORE, name="")
+
+
 def test_words_of_a_closed_list_are_checked_and_others_are_not() -> None:
     assert accepts(Kind.INFERENCE, status="failed", service_tier="flex", arm="any name", provider="")
     assert not accepts(Kind.INFERENCE, status="Served")
@@ -272,6 +299,7 @@ COLUMNS = {
     f" cost cost_currency session_id trace_id attributes {SOURCE} commit_id",
     "outcomes": "event_id kind event_time type amount currency quantity seconds baseline_seconds actual_seconds role"
     f" inference_ids trace_id reverses reason attributes {SOURCE} commit_id",
+    "scores": f"event_id event_time name score inference_ids trace_id attributes {SOURCE} commit_id",
     "credits": "outcome_id inference_id kind type outcome_time inference_time use_case model model_version endpoint via"
     " amount value reversed_value seconds currency fx_rate rule_id sign commit_id",
     "unattributed": "outcome_id inference_id reversal_id kind type outcome_time use_case amount value seconds currency"
@@ -285,11 +313,11 @@ COLUMNS = {
 }
 DECIMAL_COLUMNS = (
     "amount quantity value reversed_value seconds baseline_seconds actual_seconds fx_rate conversion_value"
-    " time_saved_value time_saved_seconds attributed_value"
+    " time_saved_value time_saved_seconds attributed_value score"
 ).split()
 
 
-def test_there_are_seven_published_tables() -> None:
+def test_there_are_eight_published_tables() -> None:
     assert list(TABLES) == list(COLUMNS) == list(DATE_COLUMN)
 
 

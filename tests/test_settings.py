@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from attribution.rules import combine, parse_rules
 from schemas.errors import ConfigurationError
 from schemas.events import Kind
+from streams.security_settings import Security
 from streams.settings import (
     Archive,
     FilesInput,
     Http,
     KafkaInput,
-    Security,
     Settings,
     Time,
     Topic,
@@ -207,8 +207,8 @@ MORE = [
     ("#topic", "[[input.topic]]\nname = 'x'",
      missing("input.topic 2.kind")),
     ("#topic", "[[input.topic]]\nname = 'x'\nkind = 'reversals'",
-     ('input.topic 2.kind: expected one of "inference", "conversion", "time_saved", "reversal", got "reversals". '
-     'Hint: did you mean "reversal"?')),
+     ('input.topic 2.kind: expected one of "inference", "conversion", "time_saved", "reversal", "score", '
+     'got "reversals". Hint: did you mean "reversal"?')),
     ("#topic", "[[input.topic]]\nname = 'inferences'\nkind = 'reversal'",
      ('input.topic 2.name: expected a name no other topic has, got "inferences" twice. '
      "Hint: one topic holds one kind of event")),
@@ -228,6 +228,8 @@ MORE = [
     ("#output", '[state]\npath = "./../data/"',
      "state.path: expected a folder of its own, got the folder of input.path"),
     ("#output", '[archive]\nretention = "0d"', f'archive.retention: expected {DURATION}, above 0, got "0d"'),
+    ("#output", '[archive]\ndrop = ["event_time"]',
+     "archive.drop: expected fields that inference events can do without, got event_time"),
     ("#output", '[archive]\ndrop = "user"', 'archive.drop: expected a list, got "user"'),
     ("#output", '[archive]\ndrop = ["a", ""]', 'archive.drop 2: expected a text that is not empty, got ""'),
     ("#output", "[http]\nport = 1", 'http.port: expected a known key, got "port". Hint: known are listen'),
@@ -276,31 +278,6 @@ def test_a_wrong_line_is_refused_with_place_expected_got_and_hint(
 def test_a_wrong_file_is_refused(pipeline: Path, old: str, new: str, message: str) -> None:
     assert old in FILES
     assert refusal(pipeline, FILES.replace(old, new, 1)) == message
-
-
-@pytest.mark.parametrize(
-    ("section", "message"),
-    [
-        ('protocol = "TLS"',
-         'protocol: expected one of "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", got "TLS"'),
-        ('mechanism = "GSSAPI"',
-         'mechanism: expected one of "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", got "GSSAPI"'),
-        ('mechansm = "PLAIN"', 'mechansm: expected a known key, got "mechansm". Hint: did you mean "mechanism"?'),
-        ('password = "s3cret"', ('password: expected a known key, got "password". '
-         "Hint: secrets never stand here: name password_env or password_file")),
-        ('username = "me"', ('username: expected a known key, got "username". '
-         "Hint: secrets never stand here: name username_env or username_file")),
-        ('username_env = ""', 'username_env: expected a text that is not empty, got ""'),
-        ('password_env = "A"\npassword_file = "b"',
-         "password_file: expected one of password_env and password_file, got both"),
-        ('protocol = "SSL"\nusername_env = "A"',
-         'username_env: expected a SASL protocol beside it, got protocol = "SSL"'),
-        ('protocol = "SASL_PLAINTEXT"\nca_file = "ca.pem"',
-         'ca_file: expected SSL or SASL_SSL beside it, got protocol = "SASL_PLAINTEXT"'),
-    ],
-)  # fmt: skip
-def test_wrong_security_is_refused_and_no_secret_is_shown(pipeline: Path, section: str, message: str) -> None:
-    assert refusal(pipeline, f"{KAFKA}[input.security]\n{section}\n") == f"input.security.{message}"
 
 
 @pytest.mark.parametrize("servers", ["", "localhost", "localhost:", "a:1,", "a:1;b:2", "http://a:1", "a:0"])

@@ -117,6 +117,9 @@ def test_brackets_in_texts_and_side_by_side_are_no_nesting() -> None:
         (Kind.TIME_SAVED, {"seconds": None}, "seconds or actual_seconds: required"),
         (Kind.TIME_SAVED, {"seconds": None, "baseline_seconds": "5"}, "actual_seconds: required"),
         (Kind.REVERSAL, {"reverses": None}, "reverses: required"),
+        (Kind.SCORE, {"name": None}, "name: required"),
+        (Kind.SCORE, {"score": "null"}, "score: required"),
+        (Kind.SCORE, {"inference_id": "null"}, "inference_id, inference_ids or trace_id: required"),
     ],
 )
 def test_a_missing_or_null_field_is_named(kind: Kind, fields: dict[str, str | None], detail: str) -> None:
@@ -137,6 +140,8 @@ def test_any_other_id_is_invalid(text: str) -> None:
 def test_named_inferences_are_a_sorted_set_and_one_id_a_list_of_one() -> None:
     assert accepted(Kind.CONVERSION, inference_ids='["é", "b", "Z", "b"]')["inference_ids"] == ["Z", "b", "é"]
     assert accepted(Kind.TIME_SAVED, inference_id='"b"')["inference_ids"] == ["b"]
+    assert accepted(Kind.SCORE, inference_id='"b"')["inference_ids"] == ["b"]
+    assert accepted(Kind.SCORE, inference_id=None, trace_id='"t"')["inference_ids"] is None
     assert accepted(Kind.CONVERSION)["inference_ids"] is None
 
 
@@ -242,6 +247,8 @@ def test_any_other_number_is_invalid(text: str) -> None:
         (Kind.TIME_SAVED, "seconds", '"-999999999.999999999"', '"-1000000000"'),
         (Kind.TIME_SAVED, "seconds", '"999999999.999999999"', "1e9"),
         (Kind.REVERSAL, "seconds", "0", "-1"),
+        (Kind.SCORE, "score", '"-999999999.999999999"', '"-999999999.9999999996"'),
+        (Kind.SCORE, "score", '"999999999.999999999"', "1000000000"),
         (Kind.INFERENCE, "cost", '"999999999999.999999999999"', '"999999999999.9999999999996"'),
         (Kind.INFERENCE, "input_tokens", str(COUNT_MAX), str(COUNT_MAX + 1)),
         (Kind.INFERENCE, "latency_ms", "-0", "-1"),
@@ -326,10 +333,29 @@ def test_a_wrong_type_or_word_anywhere_else_is_an_invalid_value(fields: dict[str
             "amount and quantity: at most one of amount, quantity, seconds",
         ),
         (Kind.REVERSAL, {"currency": '"USD"', "seconds": "1"}, "currency: given without amount"),
+        (
+            Kind.SCORE,
+            {"trace_id": '"t"'},
+            "inference_id and trace_id: at most one of inference_id, inference_ids, trace_id",
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(kind: Kind, fields: dict[str, str | None], detail: str) -> None:
     assert refused(kind, **fields) == ("conflicting_fields", detail)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"name": '""'}, "invalid_value"),
+        ({"name": "7"}, "invalid_value"),
+        ({"score": '"good"'}, "invalid_number"),
+        ({"score": "true"}, "invalid_number"),
+        ({"attributes": '{"a": 1}'}, "invalid_value"),
+    ],
+)
+def test_a_score_has_a_name_and_a_figure(fields: dict[str, str | None], expected: str) -> None:
+    assert refused(Kind.SCORE, **fields)[0] == expected
 
 
 def test_parts_of_the_input_may_be_all_of_it_and_anything_where_it_is_not_given() -> None:

@@ -16,7 +16,8 @@ from schemas.reasons import Refusal
 from streams.audit.conservation import broken_sums
 from streams.audit.events import late_counts, missing_events, record_counts, refused_events
 from streams.audit.explained import Tables, explanations
-from streams.audit.files import FileProblem, input_problems, published_problems, unreadable
+from streams.audit.files import FileProblem, published_problems, unreadable
+from streams.audit.inputs import open_recorded
 from streams.audit.ledgers import attributed_differences, differences, rows_of
 from streams.audit.recorded import Recorded, read_recorded
 from streams.audit.refusals import judged, wrong_refusals
@@ -25,67 +26,68 @@ from streams.audit.waiting import is_waiting, still_waiting
 from streams.event_log import usable_memory
 from streams.live.rates import policy_with
 from streams.live.state_folder import kept_rates
+from streams.log import Log
+from streams.log_source import LogSource
 from streams.publish import load_policy, publish
 from streams.published import scan_table
-from streams.replay import limits_of, raw_records_of, read_within
+from streams.replay import read_within
 from streams.settings import Settings
 
 _LEDGERS = ("credits", "unattributed")
 _REFUSED_LATER = (Refusal.TOO_LATE, Refusal.CONFLICTING_DUPLICATE, Refusal.FUTURE_TIME)
 
 
-def audit(settings: Settings, log: Path, against: Path, *, notify: Callable[[str], None] = lambda _: None) -> Audit:
-    """Audit what was published under ``against`` from the event files under ``log``.
+def audit(
+    settings: Settings, log: LogSource, against: Path, *, notify: Callable[[str], None] = lambda _: None
+) -> Audit:
+    """Audit what was published under ``against`` from a log: a folder of event files, an archive, or Kafka.
 
     Raises ConfigurationError for rules that are wrong, UnavailableError where state, log or tables cannot be read.
     """
     compiled = load_policy(settings)
     state = settings.state_path()
     with TemporaryDirectory(prefix="attribution-audit-") as folder:
-        recorded = read_recorded(state, against, Path(folder) / "waiting")
+        archive = None if settings.archive is None else settings.archive.path
+        recorded = read_recorded(state, against, archive, Path(folder) / "waiting")
         files = published_problems(against, recorded)
-        inputs = input_problems(log, recorded.inputs)
+        opened = open_recorded(settings, log, recorded, Path(folder) / "fetched")
+        inputs = opened.problems
         compiled = policy_with(compiled, kept_rates(state, recorded.newest), str(against / "fx.csv"))
         retention = Retention(compiled.in_force, settings.time.reversal_window_us, settings.time.allowed_lateness_us)
         replayed = Path(folder) / "replayed"
-        events = _replay(settings, compiled, recorded, log, replayed, retention, notify)
+        events, read = _replay(settings, compiled, opened.log, replayed, retention, notify)
+        in_log = read if opened.in_log is None else opened.in_log
         return _compared(
-            settings, compiled, recorded, replayed, retention, events, files, inputs, unreadable(against, files)
+            settings, compiled, recorded, replayed, retention, events, in_log, files, inputs, unreadable(against, files)
         )
 
 
 def _replay(
     settings: Settings,
     compiled: CompiledPolicy,
-    recorded: Recorded,
-    log: Path,
+    log: Log,
     folder: Path,
     retention: Retention,
     notify: Callable[[str], None],
-) -> pl.DataFrame | None:
-    """Replay the records that were read into ``folder``, but for missing files; gives the ``judged`` events."""
-    read = {
-        topic: {path: file.records for file in of_topic if (path := log / topic / file.name).exists()}
-        for topic, of_topic in recorded.inputs.items()
-    }
-    files = {topic.name: sorted(read.get(topic.name, {})) for topic in settings.input.topics}
-    limits = limits_of(settings)
-    upto = {path: records for of_topic in read.values() for path, records in of_topic.items()}
+) -> tuple[pl.DataFrame | None, dict[tuple[str, int], int]]:
+    """Replay the records that were read into ``folder``, but for missing files; gives the ``judged`` events, and how
+    many records there were."""
     folder.mkdir()
-    events = read_within(usable_memory(), folder / "_spill", settings, files, limits, upto=upto)
-    found = judged(events, recorded.inputs, retention)
+    events = read_within(usable_memory(), folder / "_spill", log)
+    found = judged(events, retention)
+    read = {partition: counts.read for partition, counts in events.counts.items()}
     publish(
         settings,
         compiled,
         events,
         folder,
-        raw_records=raw_records_of(settings, log, limits),
+        raw_records=log.records_at,
         commit_id=0,
         open_too=True,
         describe=lambda tables: {"tables": tables},
         notify=notify,
     )
-    return found
+    return found, read
 
 
 def _compared(
@@ -95,6 +97,7 @@ def _compared(
     replayed: Path,
     retention: Retention,
     events: pl.DataFrame | None,
+    in_log: dict[tuple[str, int], int],
     files: list[FileProblem],
     inputs: list[FileProblem],
     without: set[Path],
@@ -104,8 +107,10 @@ def _compared(
     tables = Tables(
         published["inferences"].collect(),
         published["outcomes"].collect(),
+        published["scores"].collect(),
         scan_table(replayed, "inferences").collect(),
         scan_table(replayed, "outcomes").collect(),
+        scan_table(replayed, "scores").collect(),
         published["dead_letters"].collect(),
     )
     refused = refused_events(settings, tables.dead_letters)
@@ -135,7 +140,7 @@ def _compared(
         broken_sums=broken.join(why, on="outcome_id", how="anti").filter(
             ~pl.col("outcome_id").is_in(_ever_explained(tables, refused).implode())
         ),
-        counts=record_counts(published, tables, recorded, scan_table(replayed, "dead_letters")),
+        counts=record_counts(published, tables, in_log, scan_table(replayed, "dead_letters")),
         wrong_refusals=wrong_refusals(events, tables.dead_letters, recorded.watermark_before()),
         files=files,
         inputs=inputs,

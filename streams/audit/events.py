@@ -8,7 +8,6 @@ from attribution.retention import Retention
 from schemas.events import Kind
 from schemas.reasons import Refusal
 from streams.audit.explained import Tables
-from streams.audit.recorded import Recorded
 from streams.decode import Block, Limits, decode
 from streams.settings import Settings
 
@@ -16,7 +15,8 @@ _REFUSED_LATER = (Refusal.TOO_LATE, Refusal.CONFLICTING_DUPLICATE, Refusal.FUTUR
 
 
 def refused_events(settings: Settings, dead_letters: pl.DataFrame) -> pl.DataFrame:
-    """Events that are valid and were refused all the same: kind (inference, outcome, reversal), id, reverses, why."""
+    """Events that are valid and were refused all the same: kind (inference, outcome, reversal, score), id, reverses,
+    why."""
     topics = {topic.name: topic for topic in settings.input.topics}
     limits = Limits(2**40, 2**60, 2**60)
     schema = {"kind": pl.String, "id": pl.String, "reverses": pl.String, "reason": pl.String}
@@ -62,18 +62,21 @@ def late_counts(refused: pl.DataFrame, tables: Tables) -> dict[str, int]:
 
 
 def record_counts(
-    published: dict[str, pl.LazyFrame], tables: Tables, recorded: Recorded, replayed_letters: pl.LazyFrame
+    published: dict[str, pl.LazyFrame],
+    tables: Tables,
+    in_log: dict[tuple[str, int], int],
+    replayed_letters: pl.LazyFrame,
 ) -> pl.DataFrame:
     """Per topic and partition what became of the records, the rows there are of them, and whether all of it sums.
 
-    in_log: the records of the files that were read; refused: dead letters that the replay has, too.
+    in_log: how many records the log has of what was read; refused: dead letters that the replay has, too.
     """
     keys = ["source_topic", "source_partition"]
     names = ["read", "accepted", "duplicates", "dead_letters", "ignored"]
     counts = published["commits"].filter(pl.col("source_topic").is_not_null()).group_by(keys).agg(pl.col(names).sum())
-    events = pl.concat([tables.inferences.select(keys), tables.outcomes.select(keys)])
-    in_log = pl.DataFrame(
-        [(topic, 0, sum(file.records for file in files)) for topic, files in recorded.inputs.items()],
+    events = pl.concat([table.select(keys) for table in (tables.inferences, tables.outcomes, tables.scores)])
+    there = pl.DataFrame(
+        [(*partition, count) for partition, count in in_log.items() if count],
         schema={"source_topic": pl.String, "source_partition": pl.Int32, "in_log": pl.Int64},
         orient="row",
     )
@@ -84,8 +87,7 @@ def record_counts(
     )
     rows = ["accepted_rows", "dead_letter_rows", "in_log", "refused", "refused_in_replay"]
     return (
-        in_log.filter(pl.col("in_log") > 0)
-        .join(counts.collect(), on=keys, how="full", coalesce=True)
+        there.join(counts.collect(), on=keys, how="full", coalesce=True)
         .join(events.group_by(keys).len("accepted_rows"), on=keys, how="left")
         .join(tables.dead_letters.group_by(keys).len("dead_letter_rows"), on=keys, how="left")
         .join(ours.collect(), on=keys, how="left")

@@ -22,20 +22,23 @@ from schemas.reasons import Refusal
 
 @dataclass(frozen=True)
 class Tables:
-    """inferences and outcomes, of what was published and of the replay; dead_letters of what was published."""
+    """inferences, outcomes and scores, of what was published and of the replay; dead_letters of what was published."""
 
     inferences: pl.DataFrame
     outcomes: pl.DataFrame
+    scores: pl.DataFrame
     replayed_inferences: pl.DataFrame
     replayed_outcomes: pl.DataFrame
+    replayed_scores: pl.DataFrame
     dead_letters: pl.DataFrame
 
     @cached_property
     def contents(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """(published, replayed) events as kind (inference, outcome, reversal), id and a digest of their content."""
+        """(published, replayed) events as kind (inference, outcome, reversal, score), id and a digest of their
+        content."""
         return (
-            _contents(self.inferences, self.outcomes),
-            _contents(self.replayed_inferences, self.replayed_outcomes),
+            _contents(self.inferences, self.outcomes, self.scores),
+            _contents(self.replayed_inferences, self.replayed_outcomes, self.replayed_scores),
         )
 
     def used_again(self) -> pl.DataFrame:
@@ -125,9 +128,13 @@ def _named_in(asked: pl.DataFrame, refused: pl.DataFrame, tables: Tables) -> pl.
     return ranked.sort("outcome_id", "rank").select("outcome_id", pl.col("reason").cast(pl.String).alias("why"))
 
 
-def _contents(inferences: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+def _contents(inferences: pl.DataFrame, outcomes: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     frames = []
-    for frame, id_column, kind in ((inferences, "inference_id", pl.lit("inference")), (outcomes, "event_id", _role())):
+    for frame, id_column, kind in (
+        (inferences, "inference_id", pl.lit("inference")),
+        (outcomes, "event_id", _role()),
+        (scores, "event_id", pl.lit("score")),
+    ):
         columns = [name for name in frame.columns if name not in (*SOURCE_COLUMNS, "commit_id")]
         digest = pl.Series("digest", content_digest(frame, columns))
         frames.append(frame.select(kind.alias("kind"), pl.col(id_column).alias("id")).with_columns(digest))
@@ -185,7 +192,11 @@ def _known_events(tables: Tables, retention: Retention, watermark_before: dict[i
     outcomes = _known(tables.outcomes, "event_id", _role()).with_columns(
         pl.lit(None, dtype=WORD).alias("use_case"), expiry.alias("expiry_us")
     )
-    return pl.concat([inferences, outcomes]).join(before, on="commit_id", how="left")
+    scores = _known(tables.scores, "event_id", pl.lit("score")).with_columns(
+        pl.lit(None, dtype=WORD).alias("use_case"),
+        pl.Series("expiry_us", retention.outcome_expiry_us(_times(tables.scores))),
+    )
+    return pl.concat([inferences, outcomes, scores]).join(before, on="commit_id", how="left")
 
 
 def _known(events: pl.DataFrame, id_column: str, kind: pl.Expr) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -46,6 +47,17 @@ def unreadable(out: Path, problems: Iterable[FileProblem]) -> set[Path]:
             except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
                 found.add(out / problem.path)
     return found
+
+
+def archive_problems(archive: Path, recorded: Recorded, oldest: date) -> list[FileProblem]:
+    """Files of the archive that are not as they were made; those of days before ``oldest`` need not be there."""
+    return [
+        problem
+        for file in recorded.archived()
+        if date.fromisoformat(Path(file.path).parent.name.removeprefix("date=")) >= oldest
+        and not (archive / STAGING / file.staged).exists()
+        and (problem := _problem(archive, file.path, file.sha256))
+    ]
 
 
 def input_problems(log: Path, inputs: dict[str, list[InputFile]]) -> list[FileProblem]:

@@ -27,7 +27,8 @@ class Recorded:
     """The newest commit, all before it in short, the input files by topic, and where the rows are.
 
     inputs: in the order in which they were read, with how many records; files: by table, those of this commit and
-    before; also copies of rows that wait for a roll; unknown: files of the tables that no commit has made.
+    before; also copies of rows that wait for a roll; unknown: files of the tables that no commit has made; in_archive:
+    by topic, as ``files``.
     """
 
     newest: Commit
@@ -35,10 +36,15 @@ class Recorded:
     inputs: dict[str, list[InputFile]]
     files: dict[str, list[Path]]
     unknown: list[str]
+    in_archive: dict[str, list[Path]]
 
     def published(self) -> list[PublishedFile]:
         """Every file that was ever published."""
         return [file for commit in (*self.past, lasting(self.newest)) for file in commit.published]
+
+    def archived(self) -> list[PublishedFile]:
+        """Every file that ever came into the archive."""
+        return [file for commit in (*self.past, lasting(self.newest)) for file in commit.archived]
 
     def watermark_before(self) -> dict[int, int | None]:
         """By commit, the watermark of the commit before it: what was forgotten when it was made."""
@@ -47,7 +53,7 @@ class Recorded:
         return {commit.number: watermark for commit, watermark in zip(commits, watermarks, strict=False)}
 
 
-def read_recorded(state: Path, out: Path, aside: Path) -> Recorded:
+def read_recorded(state: Path, out: Path, archive: Path | None, aside: Path) -> Recorded:
     """aside: an empty folder, for copies of what the engine may delete.
 
     Raises UnavailableError where there is no commit or the state cannot be read.
@@ -55,7 +61,7 @@ def read_recorded(state: Path, out: Path, aside: Path) -> Recorded:
     problem: Exception = UnavailableError(f"{state}: no commit: nothing was ever published from this state")
     for look in range(_LOOKS):
         try:
-            return _read(state, out, aside / str(look))
+            return _read(state, out, archive, aside / str(look))
         except (UnavailableError, FileNotFoundError) as error:  # deleted meanwhile, as a rule: look again
             problem = error
             if not read_all(state):
@@ -63,7 +69,7 @@ def read_recorded(state: Path, out: Path, aside: Path) -> Recorded:
     raise UnavailableError(str(problem))
 
 
-def _read(state: Path, out: Path, aside: Path) -> Recorded:
+def _read(state: Path, out: Path, archive: Path | None, aside: Path) -> Recorded:
     commits = {number: decode_commit(content, state) for number, content in read_all(state)}
     if not commits:
         raise UnavailableError(f"{state}: no commit: nothing was ever published from this state")
@@ -78,8 +84,10 @@ def _read(state: Path, out: Path, aside: Path) -> Recorded:
     for partition in newest.partitions:
         if partition.unfinished is not None:
             inputs[partition.topic].append(partition.unfinished)
-    recorded = Recorded(newest, before, inputs, {table: [] for table in TABLES}, [])
+    recorded = Recorded(newest, before, inputs, {table: [] for table in TABLES}, [], {topic: [] for topic in inputs})
     _find_rows(recorded, out, aside)
+    if archive is not None:
+        _find_archived(recorded, archive, aside)
     return recorded
 
 
@@ -97,6 +105,19 @@ def _find_rows(recorded: Recorded, out: Path, aside: Path) -> None:
             recorded.files[file.path.partition("/")[0]].append(_copy(out / STAGING / file.staged, aside))
     for part in recorded.newest.parts:
         recorded.files[part.table].append(_copy(out / STAGING / part.name, aside))
+
+
+def _find_archived(recorded: Recorded, archive: Path, aside: Path) -> None:
+    """Fill in where the archive's files are, later ones left out."""
+    upto = recorded.newest.archive_base + recorded.newest.number
+    for topic, files in recorded.in_archive.items():
+        files += [path for path in (archive / topic).glob("date=*/*.parquet") if _commit_of(path.name) <= upto]
+    waiting = [(part.table, part.name) for part in recorded.newest.archive_parts]
+    # Of a roll that was cut off, or is on its way.
+    staged = [file for file in recorded.newest.archived if (archive / STAGING / file.staged).exists()]
+    waiting += [(file.path.partition("/")[0], file.staged) for file in staged]
+    for topic, name in waiting:
+        recorded.in_archive[topic].append(_copy(archive / STAGING / name, aside))
 
 
 def _copy(path: Path, aside: Path) -> Path:

@@ -10,23 +10,18 @@ from attribution.retention import Retention
 from schemas.events import SOURCE_COLUMNS, Kind
 from schemas.reasons import Refusal
 from streams.event_log import EventLog
-from streams.live.file_reader import InputFile
 
 _PLACE = list(SOURCE_COLUMNS)
 
 
-def judged(log: EventLog, inputs: dict[str, list[InputFile]], retention: Retention) -> pl.DataFrame | None:
-    """Every valid event of the log: its place, ``is_late`` in its own partition, and its own ``expiry_us``.
+def judged(log: EventLog, retention: Retention) -> pl.DataFrame | None:
+    """Every valid event of a log that was read in the order of the live engine: its place, ``is_late`` in its own
+    partition, and its own ``expiry_us``.
 
     None where the log is too large to be held in memory.
     """
     if log.spilled is not None:
         return None
-    order = pl.DataFrame(
-        [(topic, file.name, rank) for topic, files in inputs.items() for rank, file in enumerate(files)],
-        schema={"source_topic": pl.String, "source_file": pl.String, "rank": pl.Int64},
-        orient="row",
-    )
     frames = []
     for kind in Kind:
         events = log.events(kind)
@@ -39,13 +34,10 @@ def judged(log: EventLog, inputs: dict[str, list[InputFile]], retention: Retenti
             expiry = retention.outcome_expiry_us(times)
         frames.append(events.select(*_PLACE).with_columns(time_us=pl.Series(times), expiry_us=pl.Series(expiry)))
     events = pl.concat(frames).cast({"source_topic": pl.String, "source_file": pl.String})
-    events = events.join(order, on=["source_topic", "source_file"], how="left")
-    events = events.sort("source_topic", "rank", "source_offset")
-    late = [
-        too_late(part["time_us"].to_numpy(), None, retention.allowed_lateness_us)[0]
-        for part in events.partition_by("source_topic", maintain_order=True)
-    ]
-    return events.with_columns(is_late=pl.Series(np.concatenate([np.zeros(0, dtype=np.bool_), *late])))
+    partitions = events.partition_by("source_topic", "source_partition", maintain_order=True)
+    late = [too_late(part["time_us"].to_numpy(), None, retention.allowed_lateness_us)[0] for part in partitions]
+    is_late = pl.Series(np.concatenate([np.zeros(0, dtype=np.bool_), *late]))
+    return pl.concat([events.clear(), *partitions]).with_columns(is_late=is_late)
 
 
 def wrong_refusals(

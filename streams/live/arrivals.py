@@ -19,7 +19,7 @@ from attribution.retention import Retention
 from attribution.words import constant
 from schemas.events import OUTCOME_COLUMNS, SOURCE_COLUMNS, Kind, canonical_columns
 from schemas.reasons import Refusal
-from streams.live.families import EXPIRY, INFERENCES, OUTCOMES, REVERSALS, Family
+from streams.live.families import EXPIRY, INFERENCES, OUTCOMES, REVERSALS, SCORES, Family
 from streams.live.family_state import ASKED
 from streams.live.state import State
 
@@ -28,7 +28,8 @@ _REFUSED = ["reason", "detail", *SOURCE_COLUMNS]
 
 @dataclass(frozen=True)
 class Arrivals:
-    """inferences, outcomes, reversals: accepted events, canonical and source columns, and those of their family.
+    """inferences, outcomes, reversals, scores: accepted events, canonical and source columns, and those of their
+    family (without any score in the batch: not these).
 
     refused: reason, detail and source columns of events that came too late or in conflict; duplicates: source
     columns of copies. Reversals have ``outcome_hash`` and ``outcome_number`` of the kept outcome they reverse.
@@ -37,6 +38,7 @@ class Arrivals:
     inferences: pl.DataFrame
     outcomes: pl.DataFrame
     reversals: pl.DataFrame
+    scores: pl.DataFrame
     refused: pl.DataFrame
     duplicates: pl.DataFrame
 
@@ -65,7 +67,12 @@ def take_in(events: dict[Kind, pl.DataFrame], state: State, retention: Retention
 
     reversals = _with_outcomes(events[Kind.REVERSAL], outcomes, state, retention)
     reversals = sieve.new(reversals, REVERSALS, "event_id", list(canonical_columns(Kind.REVERSAL)))
-    return Arrivals(inferences, outcomes, reversals, sieve.refused(), sieve.duplicates())
+
+    scores = events[Kind.SCORE]
+    if scores.height:  # most pipelines have none
+        scores = scores.with_columns(pl.Series(EXPIRY, retention.outcome_expiry_us(_times(scores))))
+        scores = sieve.new(scores, SCORES, "event_id", list(canonical_columns(Kind.SCORE)))
+    return Arrivals(inferences, outcomes, reversals, scores, sieve.refused(), sieve.duplicates())
 
 
 def _with_outcomes(reversals: pl.DataFrame, new: pl.DataFrame, state: State, retention: Retention) -> pl.DataFrame:

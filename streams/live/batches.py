@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from streams.decode import Block, Decoded, Limits, decode
+from streams.decode import Block, Decoded, Limits, admitted, decode
 from streams.live.file_reader import FileReader, InputFile
 from streams.settings import FilesInput, Topic
 
@@ -37,12 +37,13 @@ class Read:
 class Position:
     """Where a partition is read on from, and whether it is idle.
 
-    unfinished: the file that is read next, of files; next_offset: of Kafka.
+    unfinished: the file that is read next, of files; next_offset, topic_id: of Kafka.
     """
 
     unfinished: InputFile | None
     is_idle: bool
     next_offset: int | None = None
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class FileBatches:
             return None
         partition.last_read = self.now()
         partition.is_idle, partition.has_records = False, True
+        block = admitted(block, limits)
         decoded = decode(block, partition.topic.kind, limits, partition.topic.mapping)
         if decoded.events.height:
             newest = int(decoded.events["event_time"].to_physical().max())  # type: ignore[arg-type]

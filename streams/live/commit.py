@@ -46,7 +46,7 @@ class Partition(msgspec.Struct, frozen=True):
     """A partition of the input: how far it was read, what was read of it in this commit and in all.
 
     newest_us, oldest_us: the largest and the smallest event time read from it; unfinished, next_offset: what is read
-    next, of files and of Kafka.
+    next, of files and of Kafka; topic_id: what the cluster calls the topic, and will never call one made anew.
     """
 
     topic: str
@@ -58,6 +58,7 @@ class Partition(msgspec.Struct, frozen=True):
     counts: Counts
     totals: Counts
     next_offset: int | None = None
+    topic_id: str | None = None
 
     @property
     def progress(self) -> Progress:
@@ -90,7 +91,10 @@ class Rolled(msgspec.Struct, frozen=True):
 
 class Commit(msgspec.Struct, frozen=True):
     """Commit ``number``. parts: waiting for a roll; published: the files of this commit's roll; rates: the file of
-    exchange rates in the state folder, None without rates; tables: a digest of the published columns."""
+    exchange rates in the state folder, None without rates; tables: a digest of the published columns.
+
+    archive_parts, archived: the same of the archive; archive_base: added to ``number`` it is ``commit_id`` there, so
+    that it goes on rising where a new state goes on with the archive of an older one."""
 
     number: int
     writer: int
@@ -107,6 +111,9 @@ class Commit(msgspec.Struct, frozen=True):
     rolled: Rolled
     rates: str | None
     tables: str
+    archive_base: int = 0
+    archive_parts: list[Part] = []
+    archived: list[PublishedFile] = []
     format: int = FORMAT
     kernel: int = KERNEL
 

@@ -16,6 +16,7 @@ import msgspec
 import polars as pl
 
 from schemas.outputs import TABLES
+from streams.live.archiving import forget_before
 from streams.live.commit import Commit, Part, Rolled
 from streams.live.commit_log import CommitLog
 from streams.live.history import fold
@@ -52,12 +53,13 @@ class Committed:
 class Planned:
     """A commit that is still to be made durable.
 
-    commit: without parts, published files and roll; rows: of each table; rates: their text; new, expired: segments
-    that it lists first, and lists no more; began: on the monotonic clock.
+    commit: without parts, published files and roll; rows: of each table; archived: of each topic; rates: their text;
+    new, expired: segments that it lists first, and lists no more; began: on the monotonic clock.
     """
 
     commit: Commit
     rows: dict[str, pl.DataFrame]
+    archived: dict[str, pl.DataFrame]
     rates: str | None
     new: list[SegmentFile]
     expired: list[SegmentFile]
@@ -74,6 +76,7 @@ class Committer:
         settings: Settings,
         log: CommitLog,
         output: OutputFolder,
+        archive: OutputFolder | None,
         folder: StateFolder,
         newest: Commit | None,
         rules: dict[str, bytes],
@@ -84,6 +87,7 @@ class Committer:
         self._settings = settings
         self._log = log
         self._output = output
+        self._archive = archive
         self._folder = folder
         self._rules = rules
         self._clocks = clocks
@@ -98,19 +102,24 @@ class Committer:
         committed_on = datetime.fromtimestamp(commit.committed_at_us / 1e6, UTC).date()
         parts = [*(self.newest.parts if self.newest else ())]
         parts += self._output.stage(commit.number, planned.rows, committed_on)
+        to_archive = [*(self.newest.archive_parts if self.newest else ())]
+        archive_id = commit.archive_base + commit.number
+        if self._archive is not None:
+            to_archive += self._archive.stage(archive_id, planned.archived, committed_on)
         if planned.must_roll or self.newest is None or self.is_roll_due(parts):
             empty = () if self.newest else [table for table in TABLES if all(part.table != table for part in parts)]
             commit = msgspec.structs.replace(
                 commit,
                 published=self._output.roll(commit.number, parts, empty),
+                archived=self._archive.roll(archive_id, to_archive) if self._archive else [],
                 rolled=Rolled(commit.number, commit.watermark_us),
             )
         else:
-            commit = msgspec.structs.replace(commit, parts=parts, rolled=self.newest.rolled)
+            commit = msgspec.structs.replace(commit, parts=parts, archive_parts=to_archive, rolled=self.newest.rolled)
         self._log.append(commit.number, commit.encoded())
-        self._follow(commit, parts, planned)
+        self._follow(commit, parts, to_archive, planned)
 
-    def _follow(self, commit: Commit, parts: list[Part], planned: Planned) -> None:
+    def _follow(self, commit: Commit, parts: list[Part], archived: list[Part], planned: Planned) -> None:
         """What follows a durable commit; a start does the same for the newest one."""
         before, self.newest = self.newest, commit
         # A writer that stalled right after its commit: the new owner has done what follows, and gone on.
@@ -119,6 +128,7 @@ class Committer:
             self._output.publish(commit.published)
             publish_policy(self._output.path, self._settings, self._rules, planned.rates, commit)
             self._output.forget(parts)
+            self._follow_archive(commit, archived)
             self._last_roll = self._clocks.monotonic()
         self._folder.forget(planned.expired)
         if before is not None and before.rates != commit.rates:
@@ -127,6 +137,12 @@ class Committer:
         seconds = self._clocks.monotonic() - planned.began
         self._on_commit(Committed(commit, planned.rows, planned.steps_us, seconds))
         reached("commit.clean")
+
+    def _follow_archive(self, commit: Commit, archived: list[Part]) -> None:
+        if self._archive is not None and self._settings.archive is not None:
+            self._archive.publish(commit.archived)
+            self._archive.forget(archived)
+            forget_before(self._archive.path, commit.committed_at_us, self._settings.archive.retention_us)
 
     def has_roll(self, *, wanted: bool) -> bool:
         """Whether rows of durable commits wait for a roll that is wanted or due."""

@@ -20,6 +20,8 @@ from schemas.events import Kind
 from streams import __version__
 from streams.counts import Counts
 from streams.decode import Limits
+from streams.live.archiving import LAYOUT as ARCHIVE_LAYOUT
+from streams.live.archiving import archive_rows
 from streams.live.batches import Batch
 from streams.live.commit import Commit, Held, Rolled, decode_commit, tables_digest
 from streams.live.commit_log import CommitLog, commits_folder
@@ -78,15 +80,18 @@ class Engine:
         )
         self._held: Held = held_by(settings, compiled.policy.rules)
         if commits_folder(folder) is None:  # before anything is made
-            refuse_occupied_output(settings.output.path)
+            self._refuse_occupied()
         self._log = CommitLog(folder)
         try:
             with self._log.fence():
                 output = OutputFolder(settings.output.path, self._log.writer)
+                archive = None
+                if settings.archive is not None:
+                    archive = OutputFolder(settings.archive.path, self._log.writer, ARCHIVE_LAYOUT)
                 self._folder = StateFolder(folder, self._log.writer)
                 newest = self._log.newest()
                 self.newest = None if newest is None else decode_commit(newest[1], folder)
-                self._policy_before = self._recovered(compiled, output)
+                self._policy_before = self._recovered(compiled, output, archive)
                 self.state = self._folder.open(self.newest, MemoryLimit(settings.state.memory_bytes))
         except BaseException:
             self._log.close()
@@ -94,17 +99,27 @@ class Engine:
         buckets = {name: self.retention.bucket_us(is_of_inferences=name in OF_INFERENCES) for name in FAMILIES}
         self._merger = Merger(self._folder.segments, self._log.writer, buckets)
         self._committer = Committer(
-            settings, self._log, output, self._folder, self.newest, self._rules, self._clocks, on_commit
+            settings, self._log, output, archive, self._folder, self.newest, self._rules, self._clocks, on_commit
         )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._behind: Future[None] | None = None
 
-    def _recovered(self, compiled: CompiledPolicy, output: OutputFolder) -> CompiledPolicy:
+    def _refuse_occupied(self) -> None:
+        refuse_occupied_output(self._settings.output.path)
+        if self._settings.archive is not None:
+            hint = "replay --log ARCHIVE --state goes on from it; or give a new state an archive of its own"
+            refuse_occupied_output(self._settings.archive.path, hint)
+
+    def _recovered(
+        self, compiled: CompiledPolicy, output: OutputFolder, archive: OutputFolder | None
+    ) -> CompiledPolicy:
         """Bring the folders to what the newest commit says; returns the policy it was made under."""
         commit = self.newest
         if commit is None:
-            refuse_occupied_output(output.path)
+            self._refuse_occupied()
             output.recover([], [])
+            if archive is not None:
+                archive.recover([], [])
             self._folder.clean(commit)
             return self._rates.policy
         refuse_changes(commit.held, self._settings, compiled.policy.rules, commit.newest_inference_us)
@@ -115,6 +130,13 @@ class Engine:
             )
         output.refuse_newer(commit.number)
         output.recover(commit.published, commit.parts)
+        if archive is not None:
+            archive.recover(commit.archived, commit.archive_parts)
+        elif commit.archive_parts:
+            raise UnavailableError(
+                f"{self._settings.file}: [archive] is gone, but records wait for it. "
+                "Hint: put the section back, stop the engine once with SIGTERM, then remove it"
+            )
         self._folder.clean(commit)
         text = kept_rates(self._folder.path, commit)
         if commit.rolled.commit_id == commit.number:
@@ -219,8 +241,12 @@ class Engine:
             rolled=Rolled(number, watermark_us),
             rates=rates_name(self._rates.text),
             tables=tables_digest(),
+            archive_base=0 if self.newest is None else self.newest.archive_base,
         )
-        return Planned(commit, rows, self._rates.text, new, expired, taken.steps_us, began, must_roll)
+        archived = {}
+        if self._settings.archive is not None:
+            archived = archive_rows(batch.reads, commit.archive_base + number, limits.now_us)
+        return Planned(commit, rows, archived, self._rates.text, new, expired, taken.steps_us, began, must_roll)
 
     def _without_expired(self, watermark_us: int | None) -> list[SegmentFile]:
         """Take up a merge that is done and leave out what has expired; returns the segments not listed any more."""

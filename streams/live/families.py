@@ -104,6 +104,8 @@ REVERSALS = _family(
     number=_NUMBER,
     is_outcome_known=pl.Boolean(),
 )
+#: Expires as an outcome does. It is kept to tell copies from new ones; nothing else asks for it.
+SCORES = _family("scores", "id_hash", event_id=_TEXT, digest=_HASH)
 #: What open inferences earned, to be summed up when they settle.
 SUMS = _family(
     "sums",
@@ -132,7 +134,7 @@ OF_INFERENCES = frozenset(family.name for family in (INFERENCES, WAITS, RESOLVED
 FAMILIES = {
     family.name: family
     for family in (
-        *(INFERENCES, OUTCOMES, TOUCHES, WANTS, WAITS, RESOLVED, REVERSALS, SUMS),
+        *(INFERENCES, OUTCOMES, TOUCHES, WANTS, WAITS, RESOLVED, REVERSALS, SCORES, SUMS),
         *(FILES, INFERENCE_PROFILES, OUTCOME_PROFILES),
     )
 }

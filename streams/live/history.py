@@ -34,11 +34,20 @@ class PastCommit(msgspec.Struct, frozen=True):
     watermark_us: int | None
     partitions: list[PartitionCounts]
     published: list[PublishedFile]
+    archived: list[PublishedFile] = []
 
 
 def lasting(commit: Commit) -> PastCommit:
     read = [PartitionCounts(p.topic, p.partition, p.counts) for p in commit.partitions if p.counts.read]
-    return PastCommit(commit.number, commit.writer, commit.committed_at_us, commit.watermark_us, read, commit.published)
+    return PastCommit(
+        commit.number,
+        commit.writer,
+        commit.committed_at_us,
+        commit.watermark_us,
+        read,
+        commit.published,
+        commit.archived,
+    )
 
 
 def fold(state: Path, log: CommitLog, newest: int) -> None:

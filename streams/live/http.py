@@ -84,6 +84,13 @@ class Metrics:
             _PARTITION,
         )
 
+        self.partition_lag = gauge(
+            "partition_lag_records", "Records of a Kafka partition between the newest commit and its end.", _PARTITION
+        )
+        self.disk_free = gauge(
+            "disk_free_bytes", "Free space where a folder lies: output, state or archive.", ("folder",)
+        )
+
         self.open_inferences = gauge("open_inferences", "Inferences whose windows have not closed.")
         self.kept_outcomes = gauge("kept_outcomes", "Outcomes kept, for what may still change them.")
         self.waiting_outcomes = gauge("waiting_outcomes", "Outcomes that wait for what they name.")
@@ -105,6 +112,14 @@ class Metrics:
             "attributed_value",
             "Value attributed, net of reversals. A double, to watch; the tables are exact.",
             ("use_case", "currency"),
+        )
+        self.credited_amount = gauge(
+            "credited_amount", "Outcomes' own amounts that inferences earned, net. A double, to watch.", ("currency",)
+        )
+        self.unattributed_amount = gauge(
+            "unattributed_amount",
+            "Outcomes' own amounts that no inference earned, net, by reason but for holdouts. A double, to watch.",
+            ("reason", "currency"),
         )
 
     def text(self) -> bytes:

@@ -64,6 +64,7 @@ def intake(batch: Batch, before: Iterable[Partition], allowed_lateness_us: int) 
             counts=Counts(),
             totals=known[key].totals if key in known else Counts(),
             next_offset=position.next_offset,
+            topic_id=position.topic_id,
         )
         for key, position in batch.positions.items()
     ]

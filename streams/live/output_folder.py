@@ -1,6 +1,7 @@
-"""The output folder of a live engine: rows wait in ``_staging`` until a roll puts them where readers look.
+"""A folder of a live engine's tables: rows wait in ``_staging`` until a roll puts them where readers look.
 
-A part holds one table's rows of one commit. A roll makes files of all waiting parts, one per table and date, aside;
+The published tables lie in one, the archive in another: a table for each topic. A part holds one table's rows of one
+commit. A roll makes files of all waiting parts, one per table and date, aside;
 once the commit that lists them is durable they are renamed into place. A published file is never written again or
 removed. After a crash ``recover`` renames what the newest commit lists and deletes what it does not.
 """
@@ -10,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from streams.published import read_manifest
 
 STAGING = "_staging"
 _OLDER_STATE = "Hint: the state folder is older than these tables; bring back the one that belongs to them"
+_NEW_OUTPUT = "give a new state an output folder of its own, or bring back the state folder of this one"
 _ROLLED = ".rolled.parquet"
 #: A part of one date with so many rows becomes a published file as it is; smaller ones are merged with others.
 _ROWS_OF_A_FILE = 50_000
@@ -39,13 +42,27 @@ _ROWS_OF_A_FILE = 50_000
 _THREADS = 2
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a folder's tables are. write: rows of a table as a file; date_column: the time that says under which date a
+    row belongs, None: under that of its commit; label: stands for the table in names of files."""
+
+    write: Callable[[str, pl.DataFrame, Path], None]
+    date_column: Callable[[str], str | None]
+    label: Callable[[str], str] = str
+
+
+PUBLISHED = Layout(write_file, lambda table: DATE_COLUMN[table])
+
+
 class OutputFolder:
     """Writes as one writer: its number stands in every name."""
 
-    def __init__(self, out: Path, writer: int) -> None:
+    def __init__(self, out: Path, writer: int, layout: Layout = PUBLISHED) -> None:
         """Raises UnavailableError where the folder cannot be written."""
         self.path = out
         self._writer = writer
+        self._layout = layout
         self._staging = out / STAGING
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
@@ -73,11 +90,12 @@ class OutputFolder:
         """A part of its own for each date with many rows, which a roll publishes as it is; one for all others."""
         if rows.height == 0:
             return []
-        days = _days(table, rows, commit_day)
+        column = self._layout.date_column(table)
+        days = _days(None if column is None else rows[column], rows.height, commit_day)
         large = [day for day, count in days.items() if count >= _ROWS_OF_A_FILE]
         parts = []
         if large and len(days) > 1:
-            day_of = rows[str(DATE_COLUMN[table])].dt.date().cast(pl.String)
+            day_of = rows[str(column)].dt.date().cast(pl.String)
             parts += [self._part(commit_id, table, rows.filter(day_of == day), {day: days.pop(day)}) for day in large]
             rows = rows.filter(~day_of.is_in(large))
         if days:
@@ -86,8 +104,8 @@ class OutputFolder:
 
     def _part(self, commit_id: int, table: str, rows: pl.DataFrame, days: dict[str, int]) -> Part:
         suffix = f"-{next(iter(days))}" if len(days) == 1 else ""
-        name = f"{self._name(commit_id)}-{table}{suffix}.parquet"
-        write_file(table, rows, self._staging / name)
+        name = f"{self._name(commit_id)}-{self._layout.label(table)}{suffix}.parquet"
+        self._layout.write(table, rows, self._staging / name)
         sync(self._staging / name)
         return Part(table, name, days, *_size_and_checksum(self._staging / name))
 
@@ -103,13 +121,13 @@ class OutputFolder:
             files += [self._made(table, date.fromisoformat(day), part.name, part.rows) for part in whole]
             rest = [part for part in of_day if part not in whole]
             if rest:
-                name = f"{self._name(commit_id)}-{table}-{day}{_ROLLED}"
+                name = f"{self._name(commit_id)}-{self._layout.label(table)}-{day}{_ROLLED}"
                 self._merge(table, day, rest, self._staging / name)
                 rows = sum(part.days[day] for part in rest)
                 files.append(self._made(table, date.fromisoformat(day), name, rows))
         for table in empty:
             name = f"{self._name(commit_id)}-{table}.empty.parquet"
-            write_file(table, pl.DataFrame(schema=TABLES[table]), self._staging / name)
+            self._layout.write(table, pl.DataFrame(schema=TABLES[table]), self._staging / name)
             files.append(self._made(table, EPOCH_DAY, name, 0))
         sync(self._staging)
         reached("roll.files")
@@ -117,7 +135,7 @@ class OutputFolder:
 
     def _merge(self, table: str, day: str, parts: list[Part], target: Path) -> None:
         rows = pl.scan_parquet([self._staging / part.name for part in parts], glob=False, hive_partitioning=False)
-        column = DATE_COLUMN[table]
+        column = self._layout.date_column(table)
         if column is not None and any(len(part.days) > 1 for part in parts):
             first = datetime.combine(date.fromisoformat(day), time(), UTC)
             # A range of times, not the date of each: it goes down to the statistics of the row groups.
@@ -129,8 +147,8 @@ class OutputFolder:
 
     def _made(self, table: str, day: date, name: str, rows: int) -> PublishedFile:
         sync(self._staging / name)
-        stem, _, rest = name.partition(f"-{table}")
-        stem += "-rolled" if rest.endswith(_ROLLED) else ""
+        stem = "-".join(name.split("-", 2)[:2])
+        stem += "-rolled" if name.endswith(_ROLLED) else ""
         return PublishedFile(name, dated_path(table, day, stem), rows, sha256_of(self._staging / name))
 
     def publish(self, files: Iterable[PublishedFile]) -> None:
@@ -191,19 +209,17 @@ def _size_and_checksum(path: Path) -> tuple[int, int]:
     return len(content), zlib.crc32(content)
 
 
-def refuse_occupied_output(out: Path) -> None:
+def refuse_occupied_output(out: Path, hint: str = _NEW_OUTPUT) -> None:
     """Raises ConfigurationError where there is more than an earlier first start left behind."""
-    if out.is_dir() and any(not entry.name.startswith("_") for entry in out.iterdir()):
-        hint = "give a new state an output folder of its own, or bring back the state folder of this one"
+    if out.is_dir() and any(not entry.name.startswith(STAGING) for entry in out.iterdir()):
         expected = "a new or empty folder, for the state has no commit"
         raise setting_error(str(out), expected=expected, got=Bare("one that holds files"), hint=hint)
 
 
-def _days(table: str, rows: pl.DataFrame, commit_day: date) -> dict[str, int]:
+def _days(times: pl.Series | None, rows: int, commit_day: date) -> dict[str, int]:
     """How many rows belong under each date."""
-    column = DATE_COLUMN[table]
-    if column is None:
-        return {commit_day.isoformat(): rows.height}
-    days, counts = np.unique(days_of(rows[column]), return_counts=True)
+    if times is None:
+        return {commit_day.isoformat(): rows}
+    days, counts = np.unique(days_of(times), return_counts=True)
     texts = pl.Series(days, dtype=pl.Int32).cast(pl.Date).cast(pl.String)
     return dict(zip(texts.to_list(), counts.tolist(), strict=True))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
 import polars as pl
 
 from attribution.windows import DAY_US, format_duration, time_text
+from schemas.reasons import Unattributed
 from streams.counts import Counts
 from streams.live.engine import Committed, Engine
 from streams.live.http import Metrics
@@ -15,9 +21,12 @@ _RESULTS = {"accepted": "accepted", "duplicates": "duplicate", "dead_letters": "
 
 
 class Reporter:
-    """Told of each commit; lateness_us: of the pipeline."""
+    """Told of each commit; lateness_us: of the pipeline; folders: whose free space is told, by name."""
 
-    def __init__(self, journal: Journal, metrics: Metrics, lateness_us: int) -> None:
+    def __init__(
+        self, journal: Journal, metrics: Metrics, lateness_us: int, folders: Mapping[str, Path] | None = None
+    ) -> None:
+        self._folders = folders or {}
         self._journal = journal
         self._metrics = metrics
         self._step_limit_us = lateness_us + DAY_US
@@ -54,6 +63,23 @@ class Reporter:
         self._measure_rows(made.rows)
         self.measure_state()
 
+    def lag(self, records: Mapping[tuple[str, int], int]) -> None:
+        """How far each partition is behind its end; called by another thread."""
+        for (topic, partition), count in records.items():
+            self._metrics.partition_lag.labels(topic, str(partition)).set(count)
+
+    def offsets_refused(self, why: str) -> None:
+        self._journal(
+            "offsets_refused",
+            level="warning",
+            message=f"{why}: lag tools see no offsets; the engine goes by its own commits",
+        )
+
+    def slow_client(self, why: str) -> None:
+        self._journal(
+            "slow_client", level="warning", message=f"{why}: records are read one by one, several times slower"
+        )
+
     def started(self, engine: Engine) -> None:
         """What the newest commit says of a process that has made none itself."""
         self.engine = engine
@@ -66,7 +92,10 @@ class Reporter:
                 self._metrics.watermark.set(commit.watermark_us / 1e6)
 
     def measure_state(self) -> None:
-        """How large the state is, after a commit or a start."""
+        """How large the state is, and how much room there is, after a commit or a start."""
+        for name, folder in self._folders.items():
+            with suppress(OSError):  # not made yet
+                self._metrics.disk_free.labels(name).set(shutil.disk_usage(folder).free)
         if self.engine is None:
             return
         sizes = sizes_of(self.engine.state)
@@ -102,6 +131,11 @@ class Reporter:
     def _measure_rows(self, rows: dict[str, pl.DataFrame]) -> None:
         for topic, reason, count in rows["dead_letters"].group_by("source_topic", "reason").len().iter_rows():
             self._metrics.dead_letters.labels(topic, reason).inc(count)
-        sums = rows["credits"].group_by("use_case", "currency").agg(pl.col("value").sum())
-        for use_case, currency, value in sums.iter_rows():
+        credited = rows["credits"].group_by("use_case", "currency").agg(pl.col("value", "amount").sum())
+        for use_case, currency, value, amount in credited.iter_rows():
             self._metrics.attributed_value.labels(use_case, currency).inc(float(value))
+            self._metrics.credited_amount.labels(currency).inc(float(amount))
+        # What is held out was never to earn anything.
+        lost = rows["unattributed"].filter(pl.col("reason") != Unattributed.HOLDOUT, pl.col("amount").is_not_null())
+        for reason, currency, amount in lost.group_by("reason", "currency").agg(pl.col("amount").sum()).iter_rows():
+            self._metrics.unattributed_amount.labels(reason, currency).inc(float(amount))

@@ -19,7 +19,10 @@ from streams.live.step import Stepped
 def table_rows(
     stepped: Stepped, refused: pl.DataFrame, commits: pl.DataFrame, commit_id: int
 ) -> dict[str, pl.DataFrame]:
-    """The rows of each table, with all of its columns. refused: ``dead_letters`` without ``commit_id``."""
+    """The rows of each table, with all of its columns; none of ``scores`` where there are none.
+
+    refused: ``dead_letters`` without ``commit_id``.
+    """
     arrivals = stepped.arrivals
     kind = pl.lit("reversal").cast(WORD).alias("kind")
     outcomes = [_with_all(frame, "outcomes") for frame in (arrivals.outcomes, arrivals.reversals.with_columns(kind))]
@@ -31,6 +34,8 @@ def table_rows(
         "attributed": stepped.attributed,
         "dead_letters": refused,
     }
+    if arrivals.scores.height:
+        rows["scores"] = arrivals.scores
     commit = pl.lit(commit_id, dtype=pl.Int64).alias("commit_id")
     return {table: frame.with_columns(commit).select(list(TABLES[table])) for table, frame in rows.items()} | {
         "commits": commits

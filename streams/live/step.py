@@ -16,7 +16,7 @@ from attribution.increment import difference
 from attribution.retention import Retention
 from schemas.events import Kind
 from streams.live.arrivals import Arrivals, take_in
-from streams.live.families import EXPIRY, INFERENCES, OUTCOMES, SUMS, WAITS
+from streams.live.families import EXPIRY, INFERENCES, OUTCOMES, SCORES, SUMS, WAITS
 from streams.live.ledgers import Ledgers
 from streams.live.moment import Moment
 from streams.live.reworking import Concerned, concerned, reworked
@@ -82,6 +82,7 @@ def _facts(arrivals: Arrivals, of_concern: Concerned) -> Facts:
         pl.when(pl.col("number").is_in(of_concern.waiting.implode())).then("due_us").alias("due_us"),
     )
     waiting = outcomes.filter(pl.col("due_us").is_not_null())
+    scores = {SCORES.name: arrivals.scores.select(list(SCORES.columns))} if arrivals.scores.height else {}
     return {
         INFERENCES.name: inferences.select(list(INFERENCES.columns)),
         OUTCOMES.name: outcomes.select(list(OUTCOMES.columns)),
@@ -90,6 +91,7 @@ def _facts(arrivals: Arrivals, of_concern: Concerned) -> Facts:
             pl.col("id_hash").alias("outcome_hash"),
             pl.col("number").alias("outcome_number"),
         ),
+        **scores,
         **of_concern.facts,
     }
 
