@@ -9,7 +9,7 @@ import pytest
 
 from tests.case_rules import DAY, HOUR, MIDDLE, UNIT, Rule
 from tests.cases import SCORED_TOPICS, TOPICS, Case, Event, in_time_order, random_case
-from tests.live_cases import PARTITIONS, LiveLog, at, by_topic, inference, random_log, recut, reversal, sale, score
+from tests.live_cases import PARTITIONS, LiveLog, at, by_topic, inference, random_log, recut, reversal, sale
 from tests.live_reference import LiveModel, LiveResult, Rates, Read
 from tests.reference import Result, attribute
 
@@ -90,14 +90,6 @@ def test_what_comes_in_time_order_may_be_forgotten_at_the_first_moment(block: in
 def test_disorder_within_the_lateness_changes_nothing_whatever_the_batches(block: int) -> None:
     for seed in range(block * 25, block * 25 + 25):
         assert check_against_the_judge(recut(random_log(seed), seed)).too_late == []
-
-
-def test_scores_are_kept_once_and_change_no_figure_whatever_the_batches() -> None:
-    kept_count = 0
-    for seed in range(25):
-        log = random_log(seed, late=0.1, scores=True)
-        kept_count += len(check_against_the_judge(recut(log, seed)).scores)
-    assert kept_count > 300
 
 
 def test_what_is_too_late_is_as_if_never_sent_and_no_batching_changes_what_that_is() -> None:
@@ -217,26 +209,6 @@ def test_an_outcomes_own_retention_is_the_reversal_window_and_the_lateness() -> 
         feed = Feed()
         feed.commit(inference("a", 49, us), idle="conversions time_saved reversals")
         assert [name for _, name, _ in feed.commit(sale("late", 0, ids=[])).too_late] == expected
-
-
-def test_a_score_is_kept_as_long_as_an_outcome() -> None:
-    others = "conversions time_saved reversals scores"
-    for us, late, left in ((0, [], {"s", "o"}), (1, ["o"], set())):
-        feed = Feed(topics=SCORED_TOPICS)
-        feed.commit(score("s", 0))
-        result = feed.commit(inference("a", 49, us), idle=others)
-        assert [name for _, name, _ in feed.commit(score("o", 0), idle="").too_late] == late
-        assert feed.commit(idle="").left["scores"] == left
-        assert [row["event_id"] for row in result.scores] == ["s"]
-
-
-def test_of_scores_copies_count_once_and_their_ids_are_their_own() -> None:
-    feed = Feed(topics=SCORED_TOPICS)
-    feed.commit(inference("a", 0), sale("x", 1, ids=["a"]), reversal("x", 2, 0, "x"), score("x", 1))
-    result = feed.commit(score("x", 1, inference_ids=["a", "a"]), score("x", 1, score=2 * UNIT))
-    assert result.duplicates == 1
-    assert result.conflicting == [("score", "x", ("scores", 0, None, 2))]
-    assert [(row["event_id"], row["score"]) for row in result.scores] == [("x", UNIT)]
 
 
 def test_a_late_reversal_counts_where_its_outcome_is_kept_or_comes_with_it() -> None:

@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import ConfigurationError, UnavailableError
 from tests.pages import ROOT, first_words, rows, section, words
 from tests.promql import served_metrics
-from tests.test_deploy import DEPLOY, alerts
+from tests.test_monitoring import DEPLOY, alerts
 
 PAGE = "docs/operate.md"
 #: What `run` takes part in, whose errors end it.

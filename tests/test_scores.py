@@ -18,10 +18,13 @@ from streams.live.sizes import SCORE_BYTES
 from streams.replay import replay
 from streams.runner import run
 from streams.settings import load_settings
-from tests.live_cases import random_log
+from tests.case_rules import UNIT
+from tests.cases import SCORED_TOPICS
+from tests.live_cases import inference, random_log, recut, reversal, sale, score
 from tests.live_files import write_pipeline, write_topics
 from tests.live_runs import net
 from tests.test_live_engine import check
+from tests.test_live_reference import Feed, check_against_the_judge
 
 RULE = """use_case = "reco"
 [[rule]]
@@ -218,6 +221,37 @@ def test_what_a_score_must_have_cannot_be_dropped(tmp_path: Path) -> None:
     Pipeline(tmp_path, more='[archive]\npath = "archive"\ndrop = ["name"]\n')
     with pytest.raises(ConfigurationError, match="fields that score events can do without, got name"):
         load_settings(tmp_path / "pipeline.toml")
+
+
+# --- the judge of the live engine ---
+
+
+def test_scores_are_kept_once_and_change_no_figure_whatever_the_batches() -> None:
+    kept_count = 0
+    for seed in range(25):
+        log = random_log(seed, late=0.1, scores=True)
+        kept_count += len(check_against_the_judge(recut(log, seed)).scores)
+    assert kept_count > 300
+
+
+def test_a_score_is_kept_as_long_as_an_outcome() -> None:
+    others = "conversions time_saved reversals scores"
+    for us, late, left in ((0, [], {"s", "o"}), (1, ["o"], set())):
+        feed = Feed(topics=SCORED_TOPICS)
+        feed.commit(score("s", 0))
+        result = feed.commit(inference("a", 49, us), idle=others)
+        assert [name for _, name, _ in feed.commit(score("o", 0), idle="").too_late] == late
+        assert feed.commit(idle="").left["scores"] == left
+        assert [row["event_id"] for row in result.scores] == ["s"]
+
+
+def test_of_scores_copies_count_once_and_their_ids_are_their_own() -> None:
+    feed = Feed(topics=SCORED_TOPICS)
+    feed.commit(inference("a", 0), sale("x", 1, ids=["a"]), reversal("x", 2, 0, "x"), score("x", 1))
+    result = feed.commit(score("x", 1, inference_ids=["a", "a"]), score("x", 1, score=2 * UNIT))
+    assert result.duplicates == 1
+    assert result.conflicting == [("score", "x", ("scores", 0, None, 2))]
+    assert [(row["event_id"], row["score"]) for row in result.scores] == [("x", UNIT)]
 
 
 # --- replay and audit ---
