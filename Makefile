@@ -2,7 +2,8 @@
 # Needed: make and Python 3.11 or newer (another one than python3: make PYTHON=python3.12 …).
 
 PYTHON ?= python3
-WORKERS ?= 2
+# More than the cores: some of the tests wait for a broker.
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 RUN := $(BIN)/python -m

@@ -106,7 +106,7 @@ class DistinctOutcomes:
         for part in range(_PARTS):
             of_part = [frame.filter(pl.col("_first") % _PARTS == part) for frame in self._frames]
             larger = pl.concat(of_part).with_columns(of_group.gather(pl.concat(of_part)["_group"]).alias("_group"))
-            for group, count in larger.unique().group_by("_group").len().iter_rows():
+            for group, count in larger.unique().group_by("_group").len().iter_rows():  # one row per group
                 counts[group] = counts.get(group, 0) + count
         return counts
 
@@ -139,7 +139,7 @@ class RequestValues:
         ordered = larger.sort("_group", "value", descending=[False, True])
         counts = ordered.group_by("_group", maintain_order=True).len()
         with_value = [0] * len(requests)
-        for group, count in counts.iter_rows():
+        for group, count in counts.iter_rows():  # one row per group
             with_value[group] = count
         before = pl.Series([0, *with_value[:-1]], dtype=pl.Int64).cum_sum()
         zeros = pl.Series([of - count for of, count in zip(requests, with_value, strict=True)], dtype=pl.Int64)

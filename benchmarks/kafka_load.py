@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 from confluent_kafka import Producer
 
-from benchmarks.events import USE_CASES, conversions, inferences
+from benchmarks.events import RULES, USE_CASES, conversions, inferences
 from tests.broker import new_topic
 
 EVENT_BYTES = 300
@@ -21,16 +21,6 @@ PARTITIONS = 4
 _NOT_SENT = ("session_id", "trace_id")
 KINDS = {"inferences": "inference", "conversions": "conversion"}
 
-RULES = """
-use_case = "{use_case}"
-[[rule]]
-effective_from = 2025-12-01T00:00:00Z
-kind = "conversion"
-type = "*"
-lookback_window = "2d"
-credit = "linear"
-margin = "0.3"
-"""
 PIPELINE = """
 base_currency = "USD"
 rules = "rules"

@@ -1,12 +1,11 @@
 """A log in an archive: every record a live engine read, in the order of its commits.
 
-Files of an archive are read in windows. Those of one roll may share commits, and of two events with one id that of the
-earlier commit counts: so a window holds whole commits, of all topics, and windows follow each other.
+Files of an archive are read in stretches. Those of one roll may share commits, and of two events with one id that of
+the earlier commit counts: so a stretch holds whole commits, of all topics, and stretches follow each other.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -48,12 +47,13 @@ class InputRange:
 class _File:
     topic: str
     path: Path
+    records: int
     first_commit: int
     last_commit: int
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Piece:
     """Records of one partition, and of one event file where they came from files, with the commit of each."""
 
     topic: Topic
@@ -87,35 +87,35 @@ class ArchiveLog:
 
     def read(self, events: EventLog, before_us: int | None, advance: Advance) -> None:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for window in self._windows():
-                parts = ((part, part) for part in self._parts(window))
-                records: dict[str, int] = defaultdict(int)
-                for part, decoded in ahead(pool, parts, self._decoded):
-                    events.add(part.topic.kind, part.topic.name, part.block.partition, decoded, before_us)
-                    self._note(part)
-                    records[part.topic.name] += decoded.read
-                for file in window:
+            for stretch in self._stretches():
+                pieces = ((piece, piece) for piece in self._pieces(stretch))
+                for piece, decoded in ahead(pool, pieces, self._decoded):
+                    events.add(piece.topic.kind, piece.topic.name, piece.block.partition, decoded, before_us)
+                    self._note(piece)
+                for file in stretch:
                     if self.is_kept:
                         self.read_files.append(_described(file))
                     advance(file.path.stat().st_size)
 
-    def _windows(self) -> Iterator[list[_File]]:
-        """Files by commit, each window without a commit of another; those of later commits are left out."""
+    def _stretches(self) -> Iterator[list[_File]]:
+        """Files by commit, each stretch without a commit of another; those of later commits are left out."""
         files = [_file(topic, path) for topic, paths in self.files.items() for path in paths]
-        window: list[_File] = []
+        stretch: list[_File] = []
+        last_commit = 0
         for file in sorted(files, key=lambda file: (file.first_commit, file.topic, file.path.name)):
             if self.upto_commit is not None and file.first_commit > self.upto_commit:
                 continue
-            if window and file.first_commit > max(other.last_commit for other in window):
-                yield window
-                window = []
-            window.append(file)
-        if window:
-            yield window
+            if stretch and file.first_commit > last_commit:
+                yield stretch
+                stretch = []
+            stretch.append(file)
+            last_commit = max(last_commit, file.last_commit)
+        if stretch:
+            yield stretch
 
-    def _parts(self, window: Sequence[_File]) -> Iterator[_Part]:
+    def _pieces(self, stretch: Sequence[_File]) -> Iterator[_Piece]:
         for topic in sorted(self.topics, key=lambda topic: topic.name):
-            frames = [_rows(file.path) for file in window if file.topic == topic.name]
+            frames = [_rows(file.path) for file in stretch if file.topic == topic.name]
             if not frames:
                 continue
             rows = pl.concat(frames).sort("commit_id", maintain_order=True)
@@ -123,17 +123,17 @@ class ArchiveLog:
                 rows = rows.filter(pl.col("commit_id") <= self.upto_commit)
             for (partition, file), of_one in rows.group_by("partition", "file", maintain_order=True):
                 for some in of_one.iter_slices(_BLOCK_RECORDS):
-                    yield _part(topic, int(str(partition)), str(file), some)
+                    yield _piece(topic, int(str(partition)), str(file), some)
 
-    def _decoded(self, part: _Part) -> Decoded:
-        block = admitted(part.block, self.limits)
-        decoded = decode(block, part.topic.kind, self.limits, part.topic.mapping)
+    def _decoded(self, piece: _Piece) -> Decoded:
+        block = admitted(piece.block, self.limits)
+        decoded = decode(block, piece.topic.kind, self.limits, piece.topic.mapping)
         numbers = block.numbers_of(decoded.events["source_offset"].to_numpy())
-        return replace(decoded, events=decoded.events.with_columns(pl.Series(COMMIT, part.commits[numbers])))
+        return replace(decoded, events=decoded.events.with_columns(pl.Series(COMMIT, piece.commits[numbers])))
 
-    def _note(self, part: _Part) -> None:
-        assert isinstance(part.block.data, Records), "an archive holds records"
-        key, offsets = (part.topic.name, part.block.partition), part.block.data.offsets
+    def _note(self, piece: _Piece) -> None:
+        assert isinstance(piece.block.data, Records), "an archive holds records"
+        key, offsets = (piece.topic.name, piece.block.partition), piece.block.data.offsets
         first, last = int(offsets.min()), int(offsets.max())
         was = self.ranges.setdefault(key, InputRange(*key, first, last, 0))
         was.first_offset, was.last_offset = min(was.first_offset, first), max(was.last_offset, last)
@@ -146,28 +146,28 @@ class ArchiveLog:
     def records_at(self, topic: str, rows: pl.DataFrame) -> pl.DataFrame:
         place = ["source_partition", "source_file", "source_offset"]
         wanted = rows.select(place).cast({"source_file": pl.String}).with_row_index()
-        found = []
-        for path in self.files[topic]:
-            there = _rows(path).select(
-                pl.col("partition").alias(place[0]),
-                pl.col("file").alias(place[1]),
-                pl.col("offset").alias(place[2]),
-                pl.col("key").alias("record_key"),
-                pl.col("value").alias("record_value"),
-            )
-            found.append(wanted.join(there, on=place))
-        records = pl.concat(found).unique("index").sort("index")
+        there = pl.scan_parquet(list(self.files[topic]), hive_partitioning=False, glob=False).select(
+            pl.col("partition").alias(place[0]),
+            pl.col("file").alias(place[1]),
+            pl.col("offset").alias(place[2]),
+            pl.col("key").alias("record_key"),
+            pl.col("value").alias("record_value"),
+        )
+        try:  # streamed: few are asked for, and an archive is large
+            records = wanted.lazy().join(there, on=place).sort("index").collect(engine="streaming")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise UnavailableError(f"{topic}: the archive cannot be read: {error}") from error
         assert records.height == rows.height, f"{topic}: every record that was read is in the archive"
         return records.select("record_key", self.limits.dropped.left_out_of(records["record_value"]))
 
     def steps(self) -> Iterator[list[Taken]]:
-        for window in self._windows():
+        for stretch in self._stretches():
             taken = []
-            for part in self._parts(window):
-                assert isinstance(part.block.data, Records), "an archive holds records"
-                key = part.topic.name, part.block.partition
-                after = self.next_offsets.get(key, int(part.block.data.offsets[-1]) + 1)
-                taken.append(Taken(part.topic, part.block.partition, self._decoded(part), after))
+            for piece in self._pieces(stretch):
+                assert isinstance(piece.block.data, Records), "an archive holds records"
+                key = piece.topic.name, piece.block.partition
+                after = self.next_offsets.get(key, int(piece.block.data.offsets[-1]) + 1)
+                taken.append(Taken(piece.topic, piece.block.partition, self._decoded(piece), after))
             yield taken
 
 
@@ -192,10 +192,12 @@ def _file(topic: str, path: Path) -> _File:
         with pq.ParquetFile(path) as parquet:
             column = parquet.schema.names.index("commit_id")  # of the leaves: headers are two
             groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+            records = parquet.metadata.num_rows
             bounds = [group.column(column).statistics for group in groups if group.num_rows]
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UnavailableError(f"{path}: not a file of an archive: {error}") from error
-    return _File(topic, path, min((b.min for b in bounds), default=0), max((b.max for b in bounds), default=0))
+    first, last = (b.min for b in bounds), (b.max for b in bounds)
+    return _File(topic, path, records, min(first, default=0), max(last, default=0))
 
 
 def _rows(path: Path) -> pl.DataFrame:
@@ -207,14 +209,10 @@ def _rows(path: Path) -> pl.DataFrame:
 
 def _described(file: _File) -> InputFile:
     name = str(file.path.relative_to(file.path.parents[1]))
-    return InputFile(file.topic, name, file.path.stat().st_size, _rows_of(file.path), sha256_of(file.path))
+    return InputFile(file.topic, name, file.path.stat().st_size, file.records, sha256_of(file.path))
 
 
-def _rows_of(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
-
-
-def _part(topic: Topic, partition: int, file: str, rows: pl.DataFrame) -> _Part:
+def _piece(topic: Topic, partition: int, file: str, rows: pl.DataFrame) -> _Piece:
     records = Records(
         rows["offset"].to_numpy(),
         rows["record_time"].to_physical().to_numpy(),
@@ -223,4 +221,4 @@ def _part(topic: Topic, partition: int, file: str, rows: pl.DataFrame) -> _Part:
         rows["headers"],
     )
     block = Block(topic.name, partition, file, int(records.offsets[0]), records)
-    return _Part(topic, block, rows["commit_id"].to_numpy())
+    return _Piece(topic, block, rows["commit_id"].to_numpy())

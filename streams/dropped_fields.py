@@ -41,12 +41,10 @@ class DroppedFields:
         if not found.any():
             return records
         # One by one, some 10 µs each: JSON is taken apart and written anew.
-        others = iter(self.left_out_of_each(records.filter(found).to_list()))
-        return pl.Series(
-            records.name,
-            [next(others) if is_one else record for record, is_one in zip(records, found, strict=True)],
-            dtype=pl.Binary,
-        )
+        others = pl.Series(self.left_out_of_each(records.filter(found).to_list()), dtype=pl.Binary)
+        place = (found.cum_sum().cast(pl.Int64) - 1).clip(0)
+        replaced = pl.when(found).then(others.gather(place)).otherwise(records)
+        return pl.select(replaced.alias(records.name)).to_series()
 
     def left_out_of_each(self, records: Iterable[bytes]) -> list[bytes]:
         return [self._without(record) if self.may_be_in(record) else record for record in records]

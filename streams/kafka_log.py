@@ -14,7 +14,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streams.decode import Limits
-from streams.kafka_client import open_consumer, unreachable
+from streams.kafka_client import known_offsets, open_consumer, unreachable
 from streams.live.archiving import LAYOUT, archive_rows
 from streams.live.batches import Batch
 from streams.live.commit import Partition
@@ -27,6 +27,7 @@ Offsets = Mapping[tuple[str, int], int]
 
 _BATCH_RECORDS = 250_000
 _BATCH_SECONDS = 60.0
+_TIMEOUT_MS = 10_000
 
 
 def fetch(
@@ -63,7 +64,8 @@ def ends(source: KafkaInput) -> dict[tuple[str, int], int]:
             for topic in source.topics
             for number in consumer.partitions_for_topic(topic.name) or ()
         ]
-        return {(tp.topic, tp.partition): end for tp, end in consumer.end_offsets(known).items()}
+        found = known_offsets(consumer.end_offsets, known, _TIMEOUT_MS)
+        return {(tp.topic, tp.partition): end for tp, end in found.items()}
     except KafkaError as error:
         raise unreachable(source, error) from error
     finally:

@@ -17,6 +17,7 @@ from tests.broker_security import MECHANISM, PASSWORD, USER
 from tests.kafka_running import Shop
 
 SHORT_TIMEOUT = "streams.kafka_client._REQUEST_TIMEOUT_MS=2000"
+LONG = pytest.mark.soak
 OFTEN = "streams.live.kafka_batches._DISCOVERY_SECONDS=0.5"
 
 
@@ -49,7 +50,10 @@ def away(broker: Broker, end: Callable[[], None], seconds: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "seconds"), [("stop", 0), ("kill", 0), ("kill", 6)])
+@pytest.mark.parametrize(
+    ("how", "seconds"),
+    [("kill", 0), pytest.param("stop", 0, marks=pytest.mark.soak), pytest.param("kill", 6, marks=pytest.mark.soak)],
+)
 def test_a_broker_that_comes_back_is_read_on(how: str, seconds: float, shop: Shop, broker_of_its_own: Broker) -> None:
     shop.sell(20)
     with shop.run(SHORT_TIMEOUT) as running:

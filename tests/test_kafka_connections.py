@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,7 +48,12 @@ def test_topics_are_as_the_broker_knows_them_now(broker: Broker | NamedBroker, c
         assert answer[topic] == TopicNow(None, str(described["topic_id"]), frozenset({0, 1}))
         assert answer["not-there"] == TopicNow(UnknownTopicOrPartitionError, None, frozenset())
         client.create_partitions({topic: 3})
-        [answer] = connections.topics([topic], [TopicPartition(topic, 0)], 5_000)
+        until = time.monotonic() + 30  # the broker itself hears of it a moment later
+        while True:
+            [answer] = connections.topics([topic], [TopicPartition(topic, 0)], 5_000)
+            if len(answer[topic].partitions) > 2 or time.monotonic() > until:
+                break
+            time.sleep(0.05)
         assert answer[topic].partitions == {0, 1, 2}
         assert "not-there" not in client.list_topics()
 

@@ -129,7 +129,7 @@ def _share(known: CostKnown, share: PoolShare, base: str) -> Section:
 
 
 def _pool_lines(lines: pl.DataFrame, pool: int, base: str) -> list[str | Step]:
-    """Each bill line, converted, and its part of the day; the small ones in one sum."""
+    """Each bill line, converted, and its part of the day; the small ones in one sum. A loop over ``LINES_SHOWN``."""
     ordered = lines.sort(pl.col("cost_on_day").abs(), descending=True, maintain_order=True)
     shown_lines, others = ordered[:LINES_SHOWN], ordered[LINES_SHOWN:]
     found: list[str | Step] = []
